@@ -1,0 +1,48 @@
+# `make demo` and `make test` do all the set-up of a fresh machine.
+
+PYTHON ?= python3
+BIN := .venv/bin
+EXTRAS := demo,dev
+TORCH ?= torch==2.13.0
+
+# llama.cpp is compiled here; without this it would use every instruction of this very processor,
+# and the compiled package, which pip keeps, would crash on another.
+ifeq ($(shell uname -sm),Linux x86_64)
+export CMAKE_ARGS ?= -DGGML_NATIVE=OFF
+endif
+
+.PHONY: install demo test unit engines lint clean
+
+install: .venv/installed
+
+# torch comes first and by its tested version: pip would replace no build that is there already.
+.venv/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	touch $@
+
+demo: install
+	$(BIN)/python examples/demo_model/make_variants.py demo-models
+	$(BIN)/pajamas-eval compare \
+		original=examples/demo_model/weights \
+		demo-models/demo-f16.gguf demo-models/demo-q8_0.gguf \
+		demo-models/demo-q4_k_m.gguf demo-models/demo-q2_k.gguf \
+		demo-models/demo-mlx-8bit demo-models/demo-mlx-4bit demo-models/demo-mlx-2bit
+
+test: install lint unit engines
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: install
+	$(BIN)/pytest tests/unit
+
+engines: install
+	$(BIN)/pytest tests/contract tests/command tests/parity
+
+clean:
+	rm -rf .venv build demo-models *.egg-info

@@ -1,0 +1,58 @@
+"""Renders a model's own chat template, as transformers does, without importing it."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from jinja2 import TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from pajamas_eval.errors import UsageError
+
+Message = dict[str, str]
+
+
+class ChatTemplate:
+    """A Jinja template in a sandbox: it comes with a model and is not to be trusted."""
+
+    def __init__(self, source: str, bos_token: str, eos_token: str) -> None:
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = _raise
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
+        try:
+            self._template = environment.from_string(source)
+        except TemplateError as error:
+            raise UsageError(f"the model's chat template is no valid Jinja: {error}") from None
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The conversation as text, ending where the assistant's next turn begins.
+
+        A template that refuses system messages gets the conversation without them (as lm-eval
+        does).
+
+        Raises:
+            UsageError: The template refuses the conversation.
+        """
+        try:
+            return self._template.render(
+                messages=list(messages), add_generation_prompt=True, **self._tokens
+            )
+        except Exception as error:  # a template may raise anything
+            others = [message for message in messages if message["role"] != "system"]
+            if len(others) < len(messages):
+                return self.render(others)
+            raise UsageError(f"the model's chat template failed: {error}") from None
+
+
+def _raise(message: str) -> None:
+    raise TemplateError(message)
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)

@@ -1,0 +1,139 @@
+"""Reads the rows of a data set: from the user's folder, the package itself, or the hub."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from pajamas_eval.errors import UsageError
+
+ENVIRONMENT_VARIABLE = "PAJAMAS_EVAL_DATA"
+
+AnyRow = TypeVar("AnyRow", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Where a benchmark's rows live.
+
+    Attributes:
+        folder: Name of its folder in the user's data folder, or in the package's.
+        hub_id: Data set on the Hugging Face hub.
+        hub_config: Its configuration there.
+        package: Package whose `data/` folder holds the rows; such a set is never looked for
+            anywhere else.
+    """
+
+    folder: str
+    hub_id: str | None = None
+    hub_config: str | None = None
+    package: str | None = None
+
+
+class DataSource:
+    """The rows of any data set, read once per split."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` overrides the environment variable `PAJAMAS_EVAL_DATA`."""
+        self._folder = folder
+        self._rows: dict[tuple[Dataset, str], list[Any]] = {}
+
+    @cached_property
+    def _user_folder(self) -> Path | None:
+        named = self._folder or os.environ.get(ENVIRONMENT_VARIABLE)
+        if not named:
+            return None
+        if not Path(named).is_dir():
+            raise UsageError(f"the data folder {named} does not exist")
+        return Path(named)
+
+    def rows(self, dataset: Dataset, split: str, row_type: type[AnyRow]) -> list[AnyRow]:
+        """All rows of a split, checked against `row_type`.
+
+        Raises:
+            UsageError: There is no such data, or a row is malformed (its place is named).
+        """
+        key = (dataset, split)
+        if key not in self._rows:
+            self._rows[key] = list(self._read(dataset, split, row_type))
+            if not self._rows[key]:
+                raise UsageError(f"the {split} split of {dataset.folder} has no rows")
+        return self._rows[key]
+
+    def _read(self, dataset: Dataset, split: str, row_type: type[AnyRow]) -> Iterator[AnyRow]:
+        if dataset.package:
+            folder = Path(str(files(dataset.package))) / "data" / dataset.folder
+            return _read_jsonl(folder / f"{split}.jsonl", row_type)
+        if self._user_folder:
+            return _read_folder(self._user_folder / dataset.folder, split, row_type)
+        return _read_hub(dataset, split, row_type)
+
+
+def _read_folder(folder: Path, split: str, row_type: type[AnyRow]) -> Iterator[AnyRow]:
+    jsonl = folder / f"{split}.jsonl"
+    if jsonl.is_file():
+        return _read_jsonl(jsonl, row_type)
+    parquet = sorted([*folder.glob(f"{split}.parquet"), *folder.glob(f"{split}-*.parquet")])
+    if parquet:
+        return _read_parquet(parquet, row_type)
+    raise UsageError(f"found neither {jsonl} nor {split}.parquet beside it")
+
+
+def _read_jsonl(file: Path, row_type: type[AnyRow]) -> Iterator[AnyRow]:
+    decoder = msgspec.json.Decoder(row_type, strict=False)
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                yield decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise UsageError(f"{file}, line {number}: {error}") from None
+
+
+def _read_parquet(paths: list[Path], row_type: type[AnyRow]) -> Iterator[AnyRow]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise UsageError(
+            f"reading {paths[0]} needs pyarrow; install it with: pip install 'pajamas-eval[parquet]'"
+        ) from None
+    for path in paths:
+        try:
+            table = pyarrow.parquet.read_table(path)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise UsageError(f"{path} is no readable parquet file: {error}") from None
+        yield from _convert(table.to_pylist(), row_type, str(path))
+
+
+def _read_hub(dataset: Dataset, split: str, row_type: type[AnyRow]) -> Iterator[AnyRow]:
+    advice = f"name a folder with the data: --data DIR or {ENVIRONMENT_VARIABLE}"
+    try:
+        import datasets
+    except ImportError:
+        raise UsageError(
+            f"{dataset.folder} comes from the Hugging Face hub, which needs the package 'datasets': "
+            f"pip install 'pajamas-eval[hub]'; or {advice}"
+        ) from None
+    try:
+        rows = datasets.load_dataset(dataset.hub_id, dataset.hub_config, split=split)
+    except Exception as error:  # the library raises many kinds for a hub that is out of reach
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(
+            f"cannot get {dataset.hub_id} from the Hugging Face hub ({reason}); {advice}"
+        ) from None
+    return _convert(rows, row_type, f"{dataset.hub_id} {split}")
+
+
+def _convert(rows: Any, row_type: type[AnyRow], source: str) -> Iterator[AnyRow]:
+    for number, row in enumerate(rows, 1):
+        try:
+            yield msgspec.convert(row, row_type, strict=False)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{source}, row {number}: {error}") from None

@@ -1,0 +1,254 @@
+"""The result document: everything a run found, in one versioned JSON file."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pajamas_eval.errors import UsageError
+from pajamas_eval.runtime import Identity
+
+FORMAT_VERSION = 1
+
+
+class Record(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Base of all parts of the document."""
+
+
+class Machine(Record, frozen=True):
+    """Where the run took place."""
+
+    system: str
+    processor: str
+    cores: int
+    memory_bytes: int
+    python: str
+
+
+class RunSettings(Record, frozen=True):
+    """What was asked of every model alike.
+
+    Attributes:
+        context_length: Tokens per sequence, the least of all models' own.
+        chat_template: Digest of the baseline's chat template, if prompts went through it.
+    """
+
+    seed: int
+    limit: int | None
+    shots: int | None
+    context_length: int
+    chat_template: str | None
+    confidence: float
+
+
+class ModelRecord(Record):
+    """One model: what it is, what loading it cost, and whether it failed."""
+
+    label: str
+    spec: str
+    identity: Identity | None = None
+    load_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    error: str | None = None
+
+
+class AnswerRecord(Record):
+    """One model's answer to one question.
+
+    Attributes:
+        scores: Value of each metric; empty where there was an error.
+        log_probabilities: Per choice, for log-likelihood benchmarks.
+        text: For generation benchmarks.
+        prompt_tokens: Of the whole question, summed over its requests.
+        token_count: Scored or generated tokens, summed over its requests.
+        seconds: Share of its batches' time.
+    """
+
+    doc_id: str
+    scores: dict[str, float]
+    prediction: str | None = None
+    error: str | None = None
+    log_probabilities: list[float] | None = None
+    is_greedy: list[bool] | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    token_count: int = 0
+    truncated_tokens: int = 0
+    seconds: float = 0.0
+
+
+class AnswerSet(Record):
+    """One model's answers to one benchmark, in the order of its questions, and their cost."""
+
+    label: str
+    answers: list[AnswerRecord]
+    wall_seconds: float
+    engine_seconds: float
+    evaluated_tokens: int
+    ideal_tokens: int
+    generated_tokens: int
+    notes: list[str]
+
+
+class QuestionRecord(Record, frozen=True):
+    """One question as every model was asked it."""
+
+    doc_id: str
+    doc_hash: str
+    prompt_hash: str
+    tags: tuple[str, ...]
+    gold: str
+
+
+class BenchmarkRecord(Record):
+    """One benchmark with its questions and every model's answers."""
+
+    name: str
+    metrics: list[str]
+    shots: int
+    available: int
+    notes: list[str]
+    questions: list[QuestionRecord]
+    answer_sets: list[AnswerSet]
+
+
+class TokenDifference(Record, frozen=True):
+    """The first request that two models read as different tokens."""
+
+    benchmark: str
+    doc_id: str
+    text: str
+    baseline_tokens: list[int]
+    variant_tokens: list[int]
+
+
+class TokenCheck(Record, frozen=True):
+    """How a variant's tokens compare with the baseline's, over all requests."""
+
+    label: str
+    identical: int
+    total: int
+    first_difference: TokenDifference | None = None
+
+
+class Fairness(Record):
+    """What was proven before scoring.
+
+    Attributes:
+        prompts: Digest of all prompt hashes: the text that every model was given.
+    """
+
+    prompts: str
+    tokens: list[TokenCheck]
+    notes: list[str]
+
+
+class ScoreSummary(Record, frozen=True):
+    """One metric of one model over the questions it answered, or over a subset of them.
+
+    Attributes:
+        subset: A tag of the questions, or nothing for all.
+        value: Mean, as a proportion.
+        lower, upper: Wilson's interval at the run's confidence.
+    """
+
+    benchmark: str
+    label: str
+    metric: str
+    subset: str | None
+    count: int
+    value: float
+    lower: float
+    upper: float
+
+
+class Comparison(Record, frozen=True):
+    """A variant against the baseline, on the questions that both answered.
+
+    Attributes:
+        gains: Questions only the variant has right.
+        losses: Questions only the baseline has right.
+        difference: Variant minus baseline, as a proportion.
+        lower, upper: Tango's interval at the run's confidence.
+    """
+
+    benchmark: str
+    label: str
+    metric: str
+    count: int
+    gains: int
+    losses: int
+    difference: float
+    lower: float
+    upper: float
+
+
+class Document(Record):
+    """Everything a run found. `scores` and `comparisons` are computed from `benchmarks`."""
+
+    format_version: int
+    program_version: str
+    created: str
+    machine: Machine
+    settings: RunSettings
+    baseline: str
+    models: list[ModelRecord]
+    fairness: Fairness
+    benchmarks: list[BenchmarkRecord]
+    scores: list[ScoreSummary] = []
+    comparisons: list[Comparison] = []
+
+    def model(self, label: str) -> ModelRecord:
+        """The model of that label."""
+        return next(model for model in self.models if model.label == label)
+
+
+def write(document: Document, path: Path) -> None:
+    """Writes the document as JSON, whole or not at all. Lone surrogates become escapes."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(encode(document))
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def check_writable(path: Path) -> None:
+    """Raises `UsageError` now rather than after hours of work."""
+    if not path.resolve().parent.is_dir():
+        raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist")
+    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+        raise UsageError(f"cannot write {path}: permission denied")
+
+
+def encode(document: Document) -> bytes:
+    """The document as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+
+
+def read(path: Path) -> Document:
+    """Reads a document. Raises `UsageError` for anything it does not understand."""
+    try:
+        raw = path.read_bytes()
+        version = msgspec.json.decode(raw, type=_Versioned).format_version
+        if version != FORMAT_VERSION:
+            raise UsageError(
+                f"{path} has format version {version}; this program reads {FORMAT_VERSION}"
+            )
+        return msgspec.json.decode(raw, type=Document)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no result document: {error}") from None
+
+
+class _Versioned(msgspec.Struct):
+    format_version: int
+
+
+def json_schema() -> dict[str, Any]:
+    """The document's JSON Schema."""
+    return msgspec.json.schema(Document)

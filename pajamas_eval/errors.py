@@ -1,0 +1,45 @@
+"""What can go wrong, as types: each knows the exit code of the command that meets it."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PajamasError(Exception):
+    """An error with a message for the user; shown as one line, never as a traceback."""
+
+    exit_code = 4
+
+
+class UsageError(PajamasError):
+    """The input is wrong: the message says what is wrong with it and what to do."""
+
+    exit_code = 2
+
+
+class MissingEngineError(UsageError):
+    """The engine behind a runtime is not installed."""
+
+    def __init__(self, runtime: str, module: str) -> None:
+        super().__init__(
+            f"the {runtime} runtime needs the Python package {module!r}, which is not installed; "
+            f"install it with: {install_command(runtime)}"
+        )
+
+
+class RunError(PajamasError):
+    """A model could not be run to the end."""
+
+
+class OutOfMemoryError(PajamasError):
+    """An engine had no room for a batch; the caller retries with a smaller one."""
+
+
+def install_command(extra: str) -> str:
+    """The exact command that installs the engine of one extra."""
+    return f"pip install 'pajamas-eval[{extra}]'"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the closest of the known names, or an empty string."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,137 @@
+"""Proves, before anything is scored, that all models are asked the same."""
+
+from collections.abc import Mapping, Sequence
+
+from blake3 import blake3
+
+from pajamas_eval.document import Fairness, TokenCheck, TokenDifference
+from pajamas_eval.errors import UsageError
+from pajamas_eval.questions import QuestionSet
+from pajamas_eval.requests import GenerateUntil, LogLikelihood, Request
+from pajamas_eval.runtime import Capabilities, Settings
+from pajamas_eval.worker import Worker
+
+_SHOWN = 40
+"""Characters of a text shown around the place where two tokenizations part."""
+
+
+def refuse_impossible(
+    label: str, capabilities: Capabilities, question_sets: Sequence[QuestionSet]
+) -> None:
+    """Raises `UsageError` for the first benchmark that asks what a model cannot answer."""
+    for questions in question_sets:
+        wanted = questions.benchmark.request_type
+        if wanted not in capabilities.requests:
+            raise UsageError(
+                f"{label} cannot run {questions.name}: its runtime does not answer "
+                f"{wanted.__name__} requests"
+            )
+
+
+def check(
+    workers: Sequence[Worker],
+    settings: Mapping[str, Settings],
+    question_sets: Sequence[QuestionSet],
+) -> Fairness:
+    """Compares how every variant reads the questions with how the baseline does.
+
+    Raises:
+        UsageError: The same vocabulary is used with and without a BOS token: scores of the two
+            could not be compared.
+    """
+    baseline, *variants = workers
+    requests = [r for s in question_sets for q in s.questions for r in q.requests]
+    wanted = baseline.fingerprints(requests) if variants else []
+    checks = []
+    for variant in variants:
+        got = variant.fingerprints(requests)
+        differing = [i for i, (a, b) in enumerate(zip(wanted, got, strict=True)) if a != b]
+        first = None
+        if differing:
+            first = _difference(baseline, variant, question_sets, requests[differing[0]], differing)
+            _refuse_bos_mismatch(baseline.label, variant.label, settings, first)
+        checks.append(
+            TokenCheck(
+                label=variant.label,
+                identical=len(requests) - len(differing),
+                total=len(requests),
+                first_difference=first,
+            )
+        )
+    hashes = blake3()
+    for questions in question_sets:
+        for question in questions.questions:
+            hashes.update(question.prompt_hash.encode())
+    return Fairness(prompts=hashes.hexdigest(), tokens=checks, notes=_notes(settings))
+
+
+def _difference(
+    baseline: Worker,
+    variant: Worker,
+    question_sets: Sequence[QuestionSet],
+    request: Request,
+    differing: Sequence[int],
+) -> TokenDifference:
+    place = differing[0]
+    for questions in question_sets:
+        for question in questions.questions:
+            if place < len(question.requests):
+                return TokenDifference(
+                    benchmark=questions.name,
+                    doc_id=question.doc_id,
+                    text=_text(request).encode("utf-8", "replace").decode(),
+                    baseline_tokens=baseline.tokenize([request])[0],
+                    variant_tokens=variant.tokenize([request])[0],
+                )
+            place -= len(question.requests)
+    raise AssertionError("the request belongs to no question")
+
+
+def _text(request: Request) -> str:
+    if isinstance(request, LogLikelihood):
+        return request.context + request.continuation
+    return request.prompt if isinstance(request, GenerateUntil) else request.text
+
+
+def _refuse_bos_mismatch(
+    baseline: str, variant: str, settings: Mapping[str, Settings], difference: TokenDifference
+) -> None:
+    """A BOS token on one side only, before the same tokens, is an error of set-up."""
+    ours, theirs = settings[baseline].prefix_tokens, settings[variant].prefix_tokens
+    if ours == theirs:
+        return
+    without_ours = difference.baseline_tokens[len(ours) :]
+    without_theirs = difference.variant_tokens[len(theirs) :]
+    if without_ours == without_theirs:
+        raise UsageError(
+            f"not comparable: {baseline} starts every text with {list(ours) or 'no BOS token'}, "
+            f"{variant} with {list(theirs) or 'no BOS token'}; set it for one of them, for "
+            f"example {variant}=runtime[path=…,add_bos={'true' if ours else 'false'}]"
+        )
+
+
+def _notes(settings: Mapping[str, Settings]) -> list[str]:
+    lengths = {label: s.context_length for label, s in settings.items()}
+    if len(set(lengths.values())) == 1:
+        return []
+    shortest = min(lengths, key=lambda label: lengths[label])
+    return [
+        f"context lengths differ; all models use {lengths[shortest]} tokens, the limit of {shortest}"
+    ]
+
+
+def describe_difference(check: TokenCheck) -> str:
+    """Where the first differing request's tokens part, in words."""
+    first = check.first_difference
+    if first is None:
+        return ""
+    pairs = zip(first.baseline_tokens, first.variant_tokens, strict=False)
+    shared = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
+    if shared is None:
+        shared = min(len(first.baseline_tokens), len(first.variant_tokens))
+    return (
+        f"first in {first.benchmark} {first.doc_id}, from token {shared}: "
+        f"{first.baseline_tokens[shared : shared + 5]} against "
+        f"{first.variant_tokens[shared : shared + 5]}, in a text that ends "
+        f"{first.text[-_SHOWN:]!r}"
+    )

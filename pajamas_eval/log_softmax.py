@@ -1,0 +1,32 @@
+"""Log-probabilities from a block of logits, for engines that hand over plain memory."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def log_probabilities(
+    logits: NDArray[np.float32], rows: NDArray[np.int64], targets: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Log-softmax at chosen places, and whether each target is its row's maximum.
+
+    Args:
+        logits: `[n, vocabulary]`, any finite values; read, not changed.
+        rows: `[k]`, the row of each target.
+        targets: `[k]`, the token whose log-probability is wanted.
+
+    Returns:
+        `[k]` log-probabilities (natural logarithm) and `[k]` greedy flags; among equal maxima
+        the first one is the greedy token.
+    """
+    log_normalizer = np.empty(len(logits), np.float64)
+    greedy = np.empty(len(logits), np.int64)
+    scratch = np.empty(logits.shape[1], np.float32)
+    for i in np.unique(rows):  # one row at a time: a block of exponentials would double the memory
+        row = logits[i]
+        greedy[i] = row.argmax()
+        maximum = row[greedy[i]]
+        np.subtract(row, maximum, out=scratch)
+        np.exp(scratch, out=scratch)
+        log_normalizer[i] = float(maximum) + np.log(scratch.sum(dtype=np.float64))
+    picked = logits[rows, targets].astype(np.float64)
+    return picked - log_normalizer[rows], greedy[rows] == targets

@@ -1,0 +1,197 @@
+"""What the user types for a model: a path, a hub id, `runtime[key=value,…]`, or a config file."""
+
+import json
+import re
+import runpy
+import struct
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pajamas_eval.errors import UsageError
+from pajamas_eval.registry import RUNTIME_ALIASES, runtime_names
+
+_LABELLED = re.compile(r"(?P<label>[A-Za-z0-9_][\w.+-]*)=(?P<rest>.+)", re.DOTALL)
+_NAMED = re.compile(r"(?P<runtime>[A-Za-z_]\w*)\[(?P<options>.*)\]", re.DOTALL)
+_OPTION = re.compile(r"""\s*(?P<key>\w+)=(?:"(?P<quoted>[^"]*)"|(?P<plain>[^,]*))\s*(?:,|$)""")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_SPLIT = re.compile(r"(?P<stem>.*)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf")
+_HEADER_LIMIT = 100_000_000
+"""Bytes; the safetensors format allows no longer header."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One model to run: its label in the report, its runtime, and the runtime's options."""
+
+    label: str
+    runtime: str
+    options: Mapping[str, object]
+
+
+def parse_specs(texts: Sequence[str]) -> list[ModelSpec]:
+    """Parses all models of one command. Raises `UsageError`, also where two labels are alike."""
+    specs = [parse_spec(text) for text in texts]
+    seen: dict[str, str] = {}
+    for spec, text in zip(specs, texts, strict=True):
+        if spec.label in seen:
+            raise UsageError(
+                f"two models have the label {spec.label!r} ({seen[spec.label]} and {text}); "
+                f"give one another label: other={text.removeprefix(spec.label + '=')}"
+            )
+        seen[spec.label] = text
+    return specs
+
+
+def parse_spec(text: str) -> ModelSpec:
+    """Parses one model, `label=spec` or `spec`. Raises `UsageError`."""
+    label = None
+    if (labelled := _LABELLED.fullmatch(text)) and not _exists(text):
+        label, text = labelled["label"], labelled["rest"]
+    if _exists(text) or not (named := _NAMED.fullmatch(text)):
+        spec = _from_path(text)
+    else:
+        spec = _from_options(named["runtime"], _parse_options(named["options"], text), text)
+    return ModelSpec(label or spec.label, spec.runtime, spec.options)
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long for a path, or a NUL byte
+        return False
+
+
+def _parse_options(text: str, whole: str) -> dict[str, object]:
+    options: dict[str, object] = {}
+    at = 0
+    while at < len(text):
+        match = _OPTION.match(text, at)
+        if not match:
+            raise UsageError(f"cannot read {text[at:]!r} in {whole!r}; write runtime[key=value,…]")
+        if match["key"] in options:
+            raise UsageError(f"{match['key']!r} stands twice in {whole!r}")
+        options[match["key"]] = match["plain"] if match["quoted"] is None else match["quoted"]
+        at = match.end()
+    return options
+
+
+def _from_options(runtime: str, options: Mapping[str, object], source: str) -> ModelSpec:
+    runtime = RUNTIME_ALIASES.get(runtime, runtime)
+    path = options.get("path")
+    if not isinstance(path, str) or not path:
+        raise UsageError(f"{source!r} names no model; add path=…")
+    return ModelSpec(_label_of(path), runtime, options)
+
+
+def _label_of(path: str) -> str:
+    name = Path(path).resolve().name if path in (".", "..") else Path(path).name
+    if split := _SPLIT.fullmatch(name):
+        name = split["stem"]
+    return name.removesuffix(".gguf") or path
+
+
+def _from_path(text: str) -> ModelSpec:
+    """The runtime that a file, a folder or a hub id belongs to."""
+    if not text.strip() or "\0" in text:
+        raise UsageError("the model's name is empty or holds a NUL byte")
+    path = Path(text)
+    if _exists(text) and path.is_dir():
+        return ModelSpec(_label_of(text), _folder_runtime(path), {"path": text})
+    if path.suffix == ".gguf":
+        return ModelSpec(_label_of(text), "gguf", {"path": str(_first_part(path))})
+    if path.suffix in (".toml", ".py"):
+        return _from_config(path)
+    if _exists(text):
+        raise UsageError(f"{text} is no model: expected a .gguf file, a folder, a .toml or a .py")
+    if _HUB_ID.fullmatch(text):
+        return ModelSpec(_label_of(text), "hf", {"path": text})
+    raise UsageError(f"{text!r} is no file, no folder and no hub id (org/name); check the path")
+
+
+def _first_part(path: Path) -> Path:
+    """The file itself, or part 1 of a split one, once all its parts are known to be there."""
+    if split := _SPLIT.fullmatch(path.name):
+        count = int(split["count"])
+        parts = [
+            path.with_name(f"{split['stem']}-{i:05}-of-{count:05}.gguf")
+            for i in range(1, count + 1)
+        ]
+        missing = [part.name for part in parts if not part.is_file()]
+        if missing or not parts:
+            raise UsageError(
+                f"{path} is split into {count} files, of which {', '.join(missing)} is missing"
+            )
+        return parts[0]
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    return path
+
+
+def _folder_runtime(folder: Path) -> str:
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        ggufs = sorted(p.name for p in folder.glob("*.gguf"))
+        hint = f"; it holds {', '.join(ggufs[:3])}: name that file" if ggufs else ""
+        raise UsageError(f"{folder} is no model folder: it has no config.json{hint}")
+    try:
+        config = json.loads(config_file.read_text("utf-8"))
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{config_file} is not readable JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise UsageError(f"{config_file} holds no JSON object")
+    if "quantization" in config or _safetensors_format(folder) == "mlx":
+        return "mlx"
+    return "hf"
+
+
+def _safetensors_format(folder: Path) -> str | None:
+    """The `format` in the metadata of the folder's first safetensors file."""
+    for file in sorted(folder.glob("*.safetensors"))[:1]:
+        try:
+            with file.open("rb") as stream:
+                (length,) = struct.unpack("<Q", stream.read(8))
+                if length > _HEADER_LIMIT:
+                    raise ValueError("its header is too long")
+                metadata = json.loads(stream.read(length)).get("__metadata__", {})
+        except (OSError, ValueError, struct.error, AttributeError) as error:
+            raise UsageError(f"{file} is no readable safetensors file: {error}") from None
+        return str(metadata.get("format"))
+    return None
+
+
+def _from_config(path: Path) -> ModelSpec:
+    """A `.toml` table, or the dictionary `model` of a `.py` file, which is executed."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    try:
+        if path.suffix == ".toml":
+            config: Any = tomllib.loads(path.read_text("utf-8"))
+        else:
+            config = runpy.run_path(str(path)).get("model")
+    except Exception as error:  # the user's own code may raise anything
+        raise UsageError(f"{path}: {type(error).__name__}: {error}") from None
+    if not isinstance(config, dict):
+        raise UsageError(f"{path} must define a dictionary named model")
+    options = dict(config)
+    runtime, label = options.pop("runtime", None), options.pop("label", None)
+    if runtime is not None and (
+        not isinstance(runtime, str) or RUNTIME_ALIASES.get(runtime, runtime) not in runtime_names()
+    ):
+        raise UsageError(f"{path}: runtime = {runtime!r} is none of {', '.join(runtime_names())}")
+    if label is not None and not (isinstance(label, str) and label):
+        raise UsageError(f"{path}: label must be text")
+    model_path = options.get("path")
+    if not isinstance(model_path, str) or not model_path:
+        raise UsageError(f'{path} names no model; add path = "…"')
+    beside = path.parent / model_path
+    if _exists(str(beside)):  # a path in a config file is relative to that file
+        options["path"] = str(beside)
+    detected = None if runtime else _from_path(str(options["path"]))
+    return ModelSpec(
+        label or path.stem,
+        detected.runtime if detected else RUNTIME_ALIASES.get(runtime, runtime),
+        options,
+    )

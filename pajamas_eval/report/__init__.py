@@ -1,0 +1,1 @@
+"""What people see: tables, sentences, progress. Nothing is computed here."""

@@ -1,0 +1,47 @@
+"""Figures and foreign text in the form people read them."""
+
+import unicodedata
+
+from rich.markup import escape
+
+MINUS = "−"
+
+
+def printable(text: str, *, markup: bool = False) -> str:
+    """Text without control characters, which could steer a terminal; optionally safe in markup."""
+    shown = "".join(
+        char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs") else "�"
+        for char in text
+    )
+    return escape(shown) if markup else shown
+
+
+def percent(value: float) -> str:
+    """A proportion as a percentage with one decimal."""
+    return f"{100 * value:.1f}"
+
+
+def points(value: float) -> str:
+    """A difference of proportions in percentage points, signed."""
+    rounded = round(100 * value, 1)
+    sign = "+" if rounded > 0 else MINUS if rounded < 0 else "±"
+    return f"{sign}{abs(rounded):.1f}"
+
+
+def size(count: float) -> str:
+    """Bytes in decimal units, as file sizes are sold."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def rate(value: float) -> str:
+    """A rate with about three digits."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 question`, `2 questions`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,186 @@
+"""The contract between the core and an inference engine."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import msgspec
+
+from pajamas_eval.requests import (
+    GenerateUntil,
+    LogLikelihood,
+    LogLikelihoodRolling,
+    Request,
+    Result,
+)
+
+Answers = Iterator[tuple[int, Result]]
+"""Pairs of a request's index and its result, in any order, each index exactly once."""
+
+
+class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options every language-model runtime takes; adapters add their own.
+
+    Attributes:
+        path: File, folder or hub id of the model.
+        n_ctx: Upper bound on the context length, in tokens; the model's own by default.
+        add_bos: Whether text starts with the BOS token; the model's own default if not given.
+        trust_remote_code: Run Python code that comes with the model.
+        allow_pickle: Load weights stored as Python pickles, which can run code.
+    """
+
+    path: str
+    n_ctx: int | None = None
+    add_bos: bool | None = None
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a runtime can be asked."""
+
+    requests: frozenset[type[Request]]
+    modalities: frozenset[str] = frozenset({"text"})
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model reads text, known before its weights are loaded.
+
+    Attributes:
+        context_length: Tokens a single sequence may have.
+        prefix_tokens: Tokens in front of every text, normally BOS or nothing.
+        bos_token: Text of the BOS token, empty if there is none.
+        eos_token: Text of the end token, empty if there is none.
+        chat_template: The model's own Jinja template, if it has one.
+    """
+
+    context_length: int
+    prefix_tokens: tuple[int, ...]
+    bos_token: str
+    eos_token: str
+    chat_template: str | None
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """What exactly was run.
+
+    Attributes:
+        digest: BLAKE3 of the model's files: equal weights have equal digests wherever they lie.
+        size_bytes: Size of the weight files on disk.
+        quantization: The format's own name for its quantization, such as `Q4_K_M`.
+        bits_per_weight: Average over all parameters, computed from the tensors.
+        dtype: Type the engine computes in.
+        versions: Version of each package that affects the answer.
+        notes: What the adapter did that a reader should know.
+    """
+
+    runtime: str
+    path: str
+    digest: str
+    size_bytes: int
+    architecture: str
+    parameters: int
+    quantization: str
+    bits_per_weight: float
+    dtype: str
+    device: str
+    versions: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+class Engine(msgspec.Struct, frozen=True):
+    """An installed engine: its packages with their versions, and the device it would use."""
+
+    versions: dict[str, str]
+    device: str
+
+
+@dataclass(slots=True)
+class Usage:
+    """What answering cost so far; `reset` starts a new count.
+
+    Attributes:
+        evaluated_tokens: Tokens the engine ran, padding included.
+        ideal_tokens: Tokens it would run if every distinct prefix were computed once.
+        generated_tokens: New tokens, included in `evaluated_tokens`.
+        engine_seconds: Wall time spent in the engine.
+        device_memory_bytes: Peak memory on a device of its own; 0 where it is the process's own.
+        notes: What happened that a reader should know, such as smaller batches.
+    """
+
+    evaluated_tokens: int = 0
+    ideal_tokens: int = 0
+    generated_tokens: int = 0
+    engine_seconds: float = 0.0
+    device_memory_bytes: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+class Runtime(ABC):
+    """One model in one engine.
+
+    Construction is cheap: it reads the tokenizer and metadata, not the weights. `load` reads the
+    weights; the request methods call for it.
+    """
+
+    name: ClassVar[str]
+    options_type: ClassVar[type[RuntimeOptions]] = RuntimeOptions
+
+    usage: Usage
+
+    @classmethod
+    @abstractmethod
+    def engine(cls) -> Engine:
+        """The installed engine. Raises `MissingEngineError` if it is not installed."""
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this model can be asked."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> Settings:
+        """How this model reads text."""
+
+    @abstractmethod
+    def limit_context(self, context_length: int) -> None:
+        """Use at most `context_length` tokens per sequence, so that all models truncate alike."""
+
+    @abstractmethod
+    def load(self) -> Identity:
+        """Read the weights, and say what exactly was loaded. Raises `UsageError`."""
+
+    @abstractmethod
+    def tokenize(self, requests: Sequence[Request]) -> Iterator[Sequence[int]]:
+        """The tokens of each request's whole text, as this model reads it, in order."""
+
+    @abstractmethod
+    def loglikelihood(self, requests: Sequence[LogLikelihood]) -> Answers:
+        """Log-probability of each continuation after its context."""
+
+    @abstractmethod
+    def loglikelihood_rolling(self, requests: Sequence[LogLikelihoodRolling]) -> Answers:
+        """Log-probability of each whole text."""
+
+    @abstractmethod
+    def generate_until(self, requests: Sequence[GenerateUntil]) -> Answers:
+        """Greedy continuation of each prompt."""
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+
+    def answer(self, requests: Sequence[Request]) -> Answers:
+        """Answers a mixed list of requests, each kind by its own method."""
+        kinds = {
+            LogLikelihood: self.loglikelihood,
+            LogLikelihoodRolling: self.loglikelihood_rolling,
+            GenerateUntil: self.generate_until,
+        }
+        for kind, method in kinds.items():
+            indices = [i for i, request in enumerate(requests) if type(request) is kind]
+            if indices:
+                for i, result in method([requests[i] for i in indices]):  # type: ignore[operator]
+                    yield indices[i], result

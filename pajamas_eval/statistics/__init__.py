@@ -1,0 +1,1 @@
+"""Pure functions over arrays: numbers in, numbers out. Every function cites its source."""

@@ -1,0 +1,478 @@
+"""The base of every in-process language-model runtime: all that must be the same everywhere.
+
+An adapter tokenizes, runs token sequences, and reads logits. What a request means in tokens, when
+a text is truncated, where a stop string cuts, and how batches shrink when memory runs out is
+decided here, once.
+"""
+
+import math
+import re
+import time
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pajamas_eval.errors import OutOfMemoryError
+from pajamas_eval.generation import Generation
+from pajamas_eval.requests import (
+    Failure,
+    GenerateUntil,
+    GenerationResult,
+    LogLikelihood,
+    LogLikelihoodResult,
+    LogLikelihoodRolling,
+    Request,
+    Result,
+)
+from pajamas_eval.runtime import Answers, Capabilities, Runtime, RuntimeOptions, Settings, Usage
+
+BATCH_TOKENS = 2048
+"""Tokens of one scoring batch, padding included."""
+
+BATCH_SEQUENCES = 32
+"""Sequences of one scoring or generation batch."""
+
+ENCODE_AT_ONCE = 512
+"""Texts handed to a tokenizer in one call: enough for its own parallelism."""
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(slots=True)
+class Row:
+    """One distinct model input, with every place where a log-probability is read.
+
+    Attributes:
+        tokens: The input.
+        positions: `[n]` places in `tokens` whose logits predict the targets.
+        targets: `[n]` the tokens predicted.
+        log_probabilities: `[n]`, written by the adapter.
+        is_greedy: `[n]`, written by the adapter.
+        seconds: Share of the batch's time.
+    """
+
+    tokens: NDArray[np.int32]
+    positions: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+    log_probabilities: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    is_greedy: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Scoring:
+    """One request on its way through the rows: which slice of which rows is its own."""
+
+    token_count: int
+    byte_count: int
+    prompt_tokens: int
+    truncated_tokens: int
+    reads: list[tuple[int, slice]]
+
+
+class TokenRuntime(Runtime):
+    """Requests in, tokens through an engine, results out.
+
+    An adapter sets the attributes below in its constructor and implements the abstract methods.
+    """
+
+    bos_token_id: int | None
+    eos_token_ids: frozenset[int]
+    default_prefix: tuple[int, ...]
+    """What the model's own tokenizer puts in front of a text."""
+    native_context_length: int
+    bos_token: str
+    eos_token: str
+    chat_template: str | None
+
+    def __init__(self, options: RuntimeOptions) -> None:
+        self.options = options
+        self.usage = Usage()
+        self.batch_tokens = BATCH_TOKENS
+        self.batch_sequences = BATCH_SEQUENCES
+        self._context_limit: int | None = None
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens of each text, nothing added; special tokens named in a text are recognised."""
+
+    @abstractmethod
+    def decode(self, tokens: Sequence[int], *, keep_special: bool) -> str:
+        """Text of the tokens; special tokens are spelled out or left out."""
+
+    @abstractmethod
+    def score(self, rows: Sequence[Row]) -> None:
+        """Fill each row's log-probabilities; one batch. Raises `OutOfMemoryError`."""
+
+    @abstractmethod
+    def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
+        """Advance each until it is finished, yielding each then. Raises `OutOfMemoryError`."""
+
+    def device_memory_bytes(self) -> int:
+        """Peak memory on a device of its own; 0 where memory is the process's own."""
+        return 0
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Text in, all three request kinds."""
+        return Capabilities(frozenset({LogLikelihood, LogLikelihoodRolling, GenerateUntil}))
+
+    @property
+    def settings(self) -> Settings:
+        """How this model reads text."""
+        return Settings(
+            context_length=self.context_length,
+            prefix_tokens=self.prefix_tokens,
+            bos_token=self.bos_token,
+            eos_token=self.eos_token,
+            chat_template=self.chat_template,
+        )
+
+    @property
+    def context_length(self) -> int:
+        """Tokens a sequence may have: the least of the model's, the user's and the run's bound."""
+        bounds = (self.native_context_length, self.options.n_ctx, self._context_limit)
+        return min(b for b in bounds if b is not None)
+
+    def limit_context(self, context_length: int) -> None:
+        """Use at most `context_length` tokens per sequence."""
+        self._context_limit = context_length
+
+    @property
+    def prefix_tokens(self) -> tuple[int, ...]:
+        """What stands in front of every text."""
+        if self.options.add_bos is None:
+            return self.default_prefix
+        if self.options.add_bos and self.bos_token_id is not None:
+            return (self.bos_token_id,)
+        return ()
+
+    @property
+    def _empty_context(self) -> tuple[int, ...]:
+        """What a text without anything before it is conditioned on: the prefix, BOS, or EOS."""
+        bos = (self.bos_token_id,) if self.bos_token_id is not None else ()
+        return self.prefix_tokens or bos or tuple(sorted(self.eos_token_ids))[:1]
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens without prefix. Lone surrogates, which no UTF-8 text can hold, become U+FFFD."""
+        return self.encode([_SURROGATES.sub("�", text) for text in texts])
+
+    def _with_prefix(self, tokens: list[int]) -> list[int]:
+        """The prefix in front, exactly once: a rendered chat template brings its own BOS."""
+        prefix = list(self.prefix_tokens)
+        return tokens if prefix and tokens[: len(prefix)] == prefix else prefix + tokens
+
+    def tokenize(self, requests: Sequence[Request]) -> Iterator[Sequence[int]]:
+        """The tokens of each request's whole text, in order."""
+        for start in range(0, len(requests), ENCODE_AT_ONCE):
+            chunk = requests[start : start + ENCODE_AT_ONCE]
+            pairs = iter(self._encode_pairs([r for r in chunk if isinstance(r, LogLikelihood)]))
+            texts = [
+                r.prompt if isinstance(r, GenerateUntil) else r.text
+                for r in chunk
+                if not isinstance(r, LogLikelihood)
+            ]
+            singles = iter(self._encode(texts))
+            for request in chunk:
+                if isinstance(request, LogLikelihood):
+                    context, continuation = next(pairs)
+                    yield context + continuation
+                else:
+                    yield self._with_prefix(next(singles))
+
+    # -- log-likelihoods -------------------------------------------------------------------
+
+    def _encode_pairs(self, requests: Sequence[LogLikelihood]) -> list[tuple[list[int], list[int]]]:
+        """Context and continuation tokens of each request.
+
+        Trailing spaces of the context move to the continuation; the continuation's tokens are
+        those of the whole text beyond the context's. Where that leaves nothing of a continuation
+        that has text (the tokenizer merged it into the context), it is encoded on its own.
+        """
+        pairs = [_move_spaces(r.context, r.continuation) for r in requests]
+        distinct = {context: i for i, context in enumerate(dict.fromkeys(c for c, _ in pairs))}
+        contexts = self._encode(list(distinct))
+        wholes = self._encode([context + continuation for context, continuation in pairs])
+        result = []
+        for (context, continuation), whole in zip(pairs, wholes, strict=True):
+            if not context:
+                head, tail = list(self._empty_context), whole
+                if head and whole[: len(head)] == head:  # the text spells out its own BOS
+                    tail = whole[len(head) :]
+                result.append((head, tail))
+                continue
+            head = contexts[distinct[context]]
+            tail = whole[len(head) :]
+            if not tail and continuation:
+                tail = self._encode([continuation])[0]
+            result.append((self._with_prefix(head), tail))
+        return result
+
+    def loglikelihood(self, requests: Sequence[LogLikelihood]) -> Answers:
+        """Log-probability of each continuation after its context.
+
+        An empty continuation has probability one. A continuation longer than the context length
+        and one that nothing stands in front of are failures.
+        """
+        rows = _Rows()
+        scorings: list[_Scoring | Failure] = []
+        for start in range(0, len(requests), ENCODE_AT_ONCE):
+            chunk = requests[start : start + ENCODE_AT_ONCE]
+            for request, (context, continuation) in zip(
+                chunk, self._encode_pairs(chunk), strict=True
+            ):
+                scorings.append(self._place(rows, request, context, continuation))
+        yield from self._run(rows.rows, scorings)
+
+    def _place(
+        self, rows: "_Rows", request: LogLikelihood, context: list[int], continuation: list[int]
+    ) -> "_Scoring | Failure":
+        if continuation and not context:
+            return Failure("the context is empty and the model has neither a BOS nor an EOS token")
+        if len(continuation) > self.context_length:
+            return Failure(
+                f"the continuation has {len(continuation)} tokens, "
+                f"more than the context length of {self.context_length}"
+            )
+        truncated = max(0, len(context) + len(continuation) - 1 - self.context_length)
+        tokens = (context + continuation)[truncated:]
+        scoring = _Scoring(
+            token_count=len(continuation),
+            byte_count=len(request.continuation.encode("utf-8", "replace")),
+            prompt_tokens=len(tokens) - len(continuation),
+            truncated_tokens=truncated,
+            reads=[],
+        )
+        if continuation:
+            first = len(tokens) - len(continuation) - 1
+            scoring.reads.append(rows.add(tokens[:-1], first, continuation))
+        return scoring
+
+    def loglikelihood_rolling(self, requests: Sequence[LogLikelihoodRolling]) -> Answers:
+        """Log-probability of each whole text, each token predicted exactly once.
+
+        The first window starts with the BOS token (or EOS, where there is none); each later
+        window scores at most a context's worth of new tokens, after as much text as fits.
+        """
+        rows = _Rows()
+        scorings: list[_Scoring | Failure] = []
+        for start in range(0, len(requests), ENCODE_AT_ONCE):
+            chunk = requests[start : start + ENCODE_AT_ONCE]
+            for request, encoded in zip(chunk, self._encode([r.text for r in chunk]), strict=True):
+                prefix = list(self._empty_context)
+                if not prefix:
+                    scorings.append(Failure("the model has neither a BOS nor an EOS token"))
+                    continue
+                if encoded[: len(prefix)] == prefix:  # the text spells out its own BOS
+                    encoded = encoded[len(prefix) :]
+                reads = [
+                    rows.add(inputs, first, targets)
+                    for inputs, first, targets in _windows(prefix, encoded, self.context_length)
+                ]
+                byte_count = len(request.text.encode("utf-8", "replace"))
+                scorings.append(_Scoring(len(encoded), byte_count, len(reads), 0, reads))
+        yield from self._run(rows.rows, scorings)
+
+    def _run(self, rows: list[Row], scorings: Sequence["_Scoring | Failure"]) -> Answers:
+        """Scores the rows batch by batch; yields a request once its last row is done."""
+        waiting: dict[int, int] = {}
+        readers: list[list[int]] = [[] for _ in rows]
+        for i, scoring in enumerate(scorings):
+            if isinstance(scoring, Failure):
+                yield i, scoring
+                continue
+            waiting[i] = len(scoring.reads)
+            for row, _ in scoring.reads:
+                readers[row].append(i)
+            if not scoring.reads:
+                yield i, _scored(scoring, rows)
+        errors: dict[int, str] = {}
+        for batch in self._batches(rows):
+            for row, error in self._score_batch(rows, batch):
+                for i in readers[row]:
+                    if error:
+                        errors[i] = error
+                    waiting[i] -= 1
+                    if waiting[i] == 0:
+                        scoring = scorings[i]
+                        assert isinstance(scoring, _Scoring)
+                        result = Failure(errors[i]) if i in errors else _scored(scoring, rows)
+                        yield i, result
+                readers[row] = []
+
+    def _batches(self, rows: Sequence[Row]) -> Iterator[list[int]]:
+        """Rows of similar length together, longest first, so that little is padding."""
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i].tokens))
+        while order:
+            width = len(rows[order[0]].tokens)
+            count = min(self.batch_sequences, max(1, self.batch_tokens // max(width, 1)))
+            yield order[:count]
+            order = order[count:]
+
+    def _score_batch(
+        self, rows: Sequence[Row], batch: list[int]
+    ) -> Iterator[tuple[int, str | None]]:
+        """Scores one batch, in halves where memory runs out. Yields (row, error or nothing)."""
+        started = time.perf_counter()
+        tokens = sum(len(rows[i].tokens) for i in batch)
+        try:
+            self.score([rows[i] for i in batch])
+        except OutOfMemoryError as error:
+            if len(batch) == 1:
+                yield batch[0], f"out of memory: {error}"
+                return
+            self.batch_tokens = max(1, self.batch_tokens // 2)
+            self.usage.notes.append(f"out of memory: batches now hold {self.batch_tokens} tokens")
+            middle = len(batch) // 2
+            yield from chain(
+                self._score_batch(rows, batch[:middle]), self._score_batch(rows, batch[middle:])
+            )
+            return
+        seconds = time.perf_counter() - started
+        self.usage.engine_seconds += seconds
+        self.usage.evaluated_tokens += tokens
+        self.usage.ideal_tokens += tokens
+        self.usage.device_memory_bytes = self.device_memory_bytes()
+        for i in batch:
+            rows[i].seconds = seconds * len(rows[i].tokens) / tokens
+            bad = not np.isfinite(rows[i].log_probabilities).all()
+            yield i, "the engine returned logits that are not numbers" if bad else None
+
+    # -- generation ------------------------------------------------------------------------
+
+    def generate_until(self, requests: Sequence[GenerateUntil]) -> Answers:
+        """Greedy continuation of each prompt.
+
+        The prompt is cut from the left so that prompt and new tokens fit in the context. A prompt
+        without tokens starts from BOS (or EOS, where there is none).
+        """
+        generations: list[Generation] = []
+        truncated: dict[int, int] = {}
+        for start in range(0, len(requests), ENCODE_AT_ONCE):
+            chunk = requests[start : start + ENCODE_AT_ONCE]
+            for offset, encoded in enumerate(self._encode([r.prompt for r in chunk])):
+                i = start + offset
+                tokens = self._with_prefix(encoded) or list(self._empty_context)
+                room = self.context_length - requests[i].max_tokens
+                if not tokens:
+                    yield i, Failure("the prompt is empty and the model has no BOS or EOS token")
+                elif room < 1:
+                    yield (
+                        i,
+                        Failure(
+                            f"{requests[i].max_tokens} new tokens leave no room for a prompt in "
+                            f"the context length of {self.context_length}"
+                        ),
+                    )
+                else:
+                    truncated[i] = max(0, len(tokens) - room)
+                    generations.append(
+                        Generation(
+                            index=i,
+                            prompt=tokens[truncated[i] :],
+                            until=requests[i].until,
+                            max_tokens=requests[i].max_tokens,
+                            end_tokens=self.eos_token_ids,
+                            decode=self.decode,
+                        )
+                    )
+        generations.sort(key=lambda g: -len(g.prompt))
+        for generation in self._generate(generations):
+            assert generation.finish_reason is not None
+            yield (
+                generation.index,
+                GenerationResult(
+                    text=generation.text,
+                    finish_reason=generation.finish_reason,
+                    token_count=len(generation.tokens),
+                    prompt_tokens=len(generation.prompt),
+                    truncated_tokens=truncated[generation.index],
+                    seconds=generation.seconds,
+                ),
+            )
+
+    def _generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
+        """Runs to the end; where memory runs out, what is unfinished starts again, fewer at once."""
+        remaining = list(generations)
+        started = time.perf_counter()
+        while remaining:
+            try:
+                for generation in self.generate(remaining):
+                    now = time.perf_counter()
+                    generation.seconds = now - started
+                    self.usage.engine_seconds += now - started
+                    count = len(generation.prompt) + len(generation.tokens)
+                    self.usage.evaluated_tokens += count
+                    self.usage.ideal_tokens += count
+                    self.usage.generated_tokens += len(generation.tokens)
+                    yield generation
+                    started = time.perf_counter()
+                remaining = []
+            except OutOfMemoryError as error:
+                remaining = [g for g in remaining if not g.finish_reason]
+                if self.batch_sequences == 1:
+                    raise
+                self.batch_sequences //= 2
+                self.usage.notes.append(
+                    f"out of memory ({error}): generating {self.batch_sequences} texts at once now"
+                )
+                for generation in remaining:
+                    generation.tokens.clear()
+        self.usage.device_memory_bytes = self.device_memory_bytes()
+
+
+class _Rows:
+    """Distinct inputs: requests with the same input share a row."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self._index: dict[bytes, int] = {}
+
+    def add(self, inputs: list[int], first: int, targets: list[int]) -> tuple[int, slice]:
+        """Reads `targets` at `inputs[first:]`; returns the row and the slice of its reads."""
+        tokens = np.asarray(inputs, np.int32)
+        i = self._index.setdefault(tokens.tobytes(), len(self.rows))
+        if i == len(self.rows):
+            self.rows.append(Row(tokens))
+        row = self.rows[i]
+        start = len(row.targets)
+        row.positions.extend(range(first, first + len(targets)))
+        row.targets.extend(targets)
+        return i, slice(start, start + len(targets))
+
+
+def _scored(scoring: _Scoring, rows: Sequence[Row]) -> Result:
+    return LogLikelihoodResult(
+        log_probability=math.fsum(
+            chain.from_iterable(rows[i].log_probabilities[part] for i, part in scoring.reads)
+        ),
+        is_greedy=all(bool(rows[i].is_greedy[part].all()) for i, part in scoring.reads),
+        token_count=scoring.token_count,
+        byte_count=scoring.byte_count,
+        prompt_tokens=scoring.prompt_tokens,
+        truncated_tokens=scoring.truncated_tokens,
+        seconds=sum(rows[i].seconds for i, _ in scoring.reads),
+    )
+
+
+def _move_spaces(context: str, continuation: str) -> tuple[str, str]:
+    stripped = context.rstrip()
+    return stripped, context[len(stripped) :] + continuation
+
+
+def _windows(
+    prefix: list[int], tokens: list[int], context_length: int
+) -> Iterator[tuple[list[int], int, list[int]]]:
+    """Inputs, first reading position and targets of each window of a rolling text."""
+    sequence = prefix[-1:] + tokens  # one token in front of the text, whatever the prefix
+    done = 0
+    while done < len(tokens):
+        count = min(len(tokens) - done, context_length)
+        end = done + count
+        begin = max(0, end - context_length)
+        yield sequence[begin:end], done - begin, tokens[done:end]
+        done = end

@@ -1,0 +1,273 @@
+"""One model in its own process: an engine that aborts takes down its worker, nothing else."""
+
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from blake3 import blake3
+
+from pajamas_eval.errors import PajamasError, RunError, UsageError, suggestion
+from pajamas_eval.model_spec import ModelSpec
+from pajamas_eval.registry import runtime_class
+from pajamas_eval.requests import Request, Result
+from pajamas_eval.runtime import (
+    Capabilities,
+    Engine,
+    Identity,
+    Runtime,
+    RuntimeOptions,
+    Settings,
+    Usage,
+)
+
+SEND_EVERY_SECONDS = 0.05
+"""Results travel in groups this long: one message each would cost more than a small model."""
+
+STDERR_TAIL = 2000
+"""Characters of an engine's last words shown when it dies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a worker says of its model before the weights are loaded."""
+
+    settings: Settings
+    capabilities: Capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a worker says of its model once it is loaded."""
+
+    identity: Identity
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What answering a list of requests cost."""
+
+    usage: Usage
+    peak_memory_bytes: int
+
+
+class Worker:
+    """A spawned process with one model, driven over a pipe.
+
+    Every method raises `UsageError` where the model or its options are at fault, and `RunError`
+    where the process died or the engine failed.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+        self.label = spec.label
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        handle, name = tempfile.mkstemp(prefix="pajamas-eval-", suffix=".log")
+        os.close(handle)
+        self._log = Path(name)
+        self._process = context.Process(
+            target=_serve, args=(theirs, spec.runtime, dict(spec.options), name), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def open(self) -> Opened:
+        """Reads tokenizer and metadata; cheap."""
+        opened = self._receive()
+        assert isinstance(opened, Opened)
+        return opened
+
+    def tokenize(self, requests: Sequence[Request]) -> list[list[int]]:
+        """The tokens of each request."""
+        self._send("tokenize", list(requests))
+        tokens: list[list[int]] = self._receive()
+        return tokens
+
+    def fingerprints(self, requests: Sequence[Request]) -> list[bytes]:
+        """A digest of each request's tokens: equal digests mean equal tokens."""
+        self._send("fingerprints", list(requests))
+        digests: list[bytes] = self._receive()
+        return digests
+
+    def load(self, context_length: int) -> Loaded:
+        """Reads the weights; sequences will have at most `context_length` tokens."""
+        self._send("load", context_length)
+        loaded = self._receive()
+        assert isinstance(loaded, Loaded)
+        return loaded
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Result] | Finished]:
+        """Results as they come, and what they cost at the end."""
+        self._send("answer", list(requests))
+        while True:
+            message = self._receive()
+            if isinstance(message, Finished):
+                yield message
+                return
+            yield from message
+
+    def close(self) -> None:
+        """Ends the process, whatever it is doing."""
+        self._connection.close()
+        self._process.join(timeout=1)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._log.unlink(missing_ok=True)
+
+    def _send(self, method: str, argument: Any) -> None:
+        try:
+            self._connection.send((method, argument))
+        except (BrokenPipeError, ConnectionError):
+            raise RunError(self._last_words()) from None
+
+    def _receive(self) -> Any:
+        try:
+            message = self._connection.recv()
+        except (EOFError, ConnectionError):
+            raise RunError(self._last_words()) from None
+        if isinstance(message, PajamasError):
+            raise type(message)(f"{self.label}: {message}") from None
+        return message
+
+    def _last_words(self) -> str:
+        self._process.join(timeout=5)
+        tail = self._log.read_text("utf-8", "replace")[-STDERR_TAIL:].strip()
+        said = f"; it last said:\n{tail}" if tail else ""
+        return f"{self.label}: the worker process died (exit code {self._process.exitcode}){said}"
+
+
+def _serve(
+    connection: Connection, runtime_name: str, options: Mapping[str, object], log: str
+) -> None:
+    """The worker's main loop: opens the model, then obeys."""
+    _redirect_output(log)
+    # Idle OpenMP threads must not spin: two engines on few cores would be ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        runtime = open_runtime(runtime_name, options)
+        connection.send(Opened(runtime.settings, runtime.capabilities))
+        while True:
+            method, argument = connection.recv()
+            if method == "tokenize":
+                connection.send([list(tokens) for tokens in runtime.tokenize(argument)])
+            elif method == "fingerprints":
+                connection.send([_fingerprint(tokens) for tokens in runtime.tokenize(argument)])
+            elif method == "load":
+                runtime.limit_context(argument)
+                started = time.perf_counter()
+                identity = runtime.load()
+                connection.send(Loaded(identity, time.perf_counter() - started))
+            else:
+                _answer(connection, runtime, argument)
+    except (EOFError, BrokenPipeError, ConnectionError, KeyboardInterrupt):
+        return  # the parent is gone or has closed the pipe
+    except PajamasError as error:
+        connection.send(_portable(error))
+    except Exception as error:
+        traceback.print_exc()
+        connection.send(RunError(f"{type(error).__name__}: {_first_line(error)}"))
+
+
+def _fingerprint(tokens: Sequence[int]) -> bytes:
+    return blake3(np.asarray(tokens, np.int32).tobytes()).digest(16)
+
+
+def _portable(error: PajamasError) -> PajamasError:
+    """The error as one of the types that the other side can build from a message alone."""
+    return UsageError(str(error)) if isinstance(error, UsageError) else RunError(str(error))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or "no message").splitlines()[0]
+
+
+def _redirect_output(log: str) -> None:
+    """Engines chat on both streams; the terminal belongs to the report."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    target = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+
+
+def _answer(connection: Connection, runtime: Runtime, requests: Sequence[Request]) -> None:
+    runtime.usage = Usage()
+    pending: list[tuple[int, Result]] = []
+    sent = time.perf_counter()
+    for answer in runtime.answer(requests):
+        pending.append(answer)
+        if time.perf_counter() - sent > SEND_EVERY_SECONDS:
+            connection.send(pending)
+            pending, sent = [], time.perf_counter()
+    connection.send(pending)
+    connection.send(
+        Finished(runtime.usage, peak_memory_bytes() + runtime.usage.device_memory_bytes)
+    )
+
+
+def open_runtime(name: str, options: Mapping[str, object]) -> Runtime:
+    """The runtime with its options checked. Raises `UsageError`."""
+    runtime_type = runtime_class(name)
+    known = [field.name for field in msgspec.structs.fields(runtime_type.options_type)]
+    for key in options:
+        if key not in known:
+            raise UsageError(
+                f"the {name} runtime has no option {key!r}{suggestion(key, known)} "
+                f"(known: {', '.join(known)})"
+            )
+    try:
+        converted: RuntimeOptions = msgspec.convert(
+            dict(options), runtime_type.options_type, strict=False
+        )
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{name} options: {error}") from None
+    return runtime_type(converted)  # type: ignore[call-arg]
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process ever had resident."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def installed_engine(name: str) -> Engine | str:
+    """The engine of a runtime, or why it does not work here; asked in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_report_engine, args=(theirs, name), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        answer: Engine | str = ours.recv()
+    except EOFError:
+        process.join()
+        answer = f"its engine died at import (exit code {process.exitcode})"
+    process.join()
+    return answer
+
+
+def _report_engine(connection: Connection, name: str) -> None:
+    _redirect_output(os.devnull)
+    try:
+        connection.send(runtime_class(name).engine())
+    except Exception as error:
+        connection.send(str(error) if isinstance(error, PajamasError) else repr(error))

@@ -1,0 +1,1 @@
+"""Quant configs: one TOML recipe a file, saying how a variant is made."""

@@ -1,0 +1,174 @@
+"""What the adapters of transformers and MLX share: a model folder and its tokenizer."""
+
+import json
+import logging
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pajamas_eval.digest import digest_of, model_files
+from pajamas_eval.errors import MissingEngineError, UsageError
+from pajamas_eval.runtime import RuntimeOptions
+from pajamas_eval.token_runtime import TokenRuntime
+
+UNKNOWN_CONTEXT_LENGTH = 2048
+"""Tokens, where neither the model nor its tokenizer names a limit (lm-eval's default)."""
+
+_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
+_NO_LIMIT = 10**9
+"""Tokenizers without a limit state an astronomical one."""
+
+
+class FolderRuntime(TokenRuntime):
+    """A folder with `config.json`, a tokenizer and weights, or a hub id that names one."""
+
+    weight_files: ClassVar[str] = "*.safetensors"
+
+    def __init__(self, options: RuntimeOptions) -> None:
+        super().__init__(options)
+        self.engine()  # names the missing package before anything else fails for want of it
+        self.folder = _local_folder(options.path)
+        self.config = _read_config(self.folder / "config.json")
+        self._refuse_missing_weights()
+        self.tokenizer = self._read_tokenizer()
+        text_config = self.config.get("text_config") or {}
+        lengths = [c[k] for c in (self.config, text_config) for k in _CONTEXT_KEYS if c.get(k)]
+        limit = self.tokenizer.model_max_length
+        lengths += [limit] if limit and limit < _NO_LIMIT else []
+        self.native_context_length = lengths[0] if lengths else UNKNOWN_CONTEXT_LENGTH
+        self.bos_token_id = self.tokenizer.bos_token_id
+        self.bos_token = self.tokenizer.bos_token or ""
+        self.eos_token = self.tokenizer.eos_token or ""
+        self.eos_token_ids = self._end_tokens()
+        self.default_prefix = self._default_prefix()
+        template = self.tokenizer.chat_template
+        self.chat_template = template if isinstance(template, str) else None
+
+    @abstractmethod
+    def score(self, rows: Any) -> None:
+        """Left to the engine."""
+
+    @property
+    def files(self) -> list[Path]:
+        """The weight files."""
+        return sorted(self.folder.glob(self.weight_files))
+
+    def digest(self) -> str:
+        """Digest of the folder's content."""
+        return digest_of(model_files(self.folder))
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens of each text; special tokens named in it are recognised."""
+        if not texts:
+            return []
+        encoded: list[list[int]] = self.tokenizer(
+            list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
+        )["input_ids"]
+        return encoded
+
+    def decode(self, tokens: Sequence[int], *, keep_special: bool) -> str:
+        """Text of the tokens."""
+        text: str = self.tokenizer.decode(
+            list(tokens),
+            skip_special_tokens=not keep_special,
+            clean_up_tokenization_spaces=False,
+        )
+        return text
+
+    def _refuse_missing_weights(self) -> None:
+        if self.files:
+            return
+        pickles = [
+            *self.folder.glob("*.bin"),
+            *self.folder.glob("*.pt"),
+            *self.folder.glob("*.pth"),
+        ]
+        if not pickles:
+            raise UsageError(f"{self.folder} holds no weights: there is no .safetensors file in it")
+        if not self.options.allow_pickle:
+            raise UsageError(
+                f"{self.folder} holds its weights as Python pickles ({pickles[0].name}), which can "
+                f"run code when loaded; if you trust them: {self.name}[path=…,allow_pickle=true]"
+            )
+
+    def _read_tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        logging.getLogger("transformers").setLevel(logging.ERROR)
+        if self.config.get("auto_map") and not self.options.trust_remote_code:
+            raise UsageError(
+                f"{self.folder} brings Python code of its own; if you trust it: "
+                f"{self.name}[path=…,trust_remote_code=true]"
+            )
+        try:
+            return AutoTokenizer.from_pretrained(
+                self.folder, trust_remote_code=self.options.trust_remote_code
+            )
+        except Exception as error:  # transformers raises many kinds for a broken tokenizer
+            raise UsageError(
+                f"{self.folder} has no tokenizer that transformers can load: {first_line(error)}"
+            ) from None
+
+    def _end_tokens(self) -> frozenset[int]:
+        """The tokenizer's end token and those that the model's configurations name."""
+        generation = self.folder / "generation_config.json"
+        configs = [self.config, _read_config(generation) if generation.is_file() else {}]
+        found = {self.tokenizer.eos_token_id}
+        for config in configs:
+            named = config.get("eos_token_id")
+            found |= set(named) if isinstance(named, list) else {named}
+        return frozenset(token for token in found if isinstance(token, int))
+
+    def _default_prefix(self) -> tuple[int, ...]:
+        """What the tokenizer puts in front of a text, found by trying."""
+        bare = self.tokenizer("a", add_special_tokens=False)["input_ids"]
+        whole = self.tokenizer("a")["input_ids"]
+        for start in range(len(whole)):
+            if whole[start : start + len(bare)] == bare:
+                return tuple(whole[:start])
+        return ()
+
+
+def _local_folder(path: str) -> Path:
+    """The folder itself, or the local copy of a hub id's, downloaded if need be."""
+    if Path(path).is_dir():
+        return Path(path)
+    try:
+        from huggingface_hub import snapshot_download
+
+        patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
+        return Path(snapshot_download(path, allow_patterns=patterns))
+    except Exception as error:  # no network, no such repository, no permission
+        raise UsageError(
+            f"cannot get {path} from the Hugging Face hub: {first_line(error)}"
+        ) from None
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} is not readable JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise UsageError(f"{file} holds no JSON object")
+    return config
+
+
+def first_line(error: Exception) -> str:
+    """An error's message, without the paragraphs that libraries add."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def require(runtime: str, module: str) -> Any:
+    """Imports an engine's module. Raises `MissingEngineError`."""
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise MissingEngineError(runtime, module.partition(".")[0]) from None

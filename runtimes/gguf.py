@@ -1,0 +1,394 @@
+"""GGUF models in llama.cpp, through the low-level API of llama-cpp-python."""
+
+import ctypes
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pajamas_eval.digest import digest_of
+from pajamas_eval.errors import MissingEngineError, OutOfMemoryError, RunError, UsageError
+from pajamas_eval.generation import Generation
+from pajamas_eval.log_softmax import log_probabilities
+from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
+from pajamas_eval.token_runtime import BATCH_SEQUENCES, BATCH_TOKENS, Row, TokenRuntime
+
+MICRO_BATCH = 512
+"""Tokens llama.cpp computes at once."""
+
+OUTPUTS = 256
+"""Most rows of logits of one call: bounds the logits buffer, `OUTPUTS` × vocabulary × 4 bytes."""
+
+GENERATION_CELLS = 16384
+"""Cells of the KV cache shared by all texts being generated, unless one alone needs more."""
+
+_LOG_ERROR = 4
+
+
+class GgufOptions(RuntimeOptions, frozen=True, kw_only=True):
+    """Options of the gguf runtime.
+
+    Attributes:
+        n_gpu_layers: Layers on the GPU, where there is one; all by default.
+        n_threads: Threads; as many as there are processors by default.
+        flash_attention: llama.cpp's own choice by default.
+        cache_type: Type of the KV cache.
+    """
+
+    n_gpu_layers: int = 999
+    n_threads: int | None = None
+    flash_attention: bool | None = None
+    cache_type: Literal["f16", "f32", "q8_0"] = "f16"
+
+
+class GgufRuntime(TokenRuntime):
+    """One GGUF file, or the first of a split one."""
+
+    name = "gguf"
+    options_type = GgufOptions
+    options: GgufOptions
+
+    @classmethod
+    def engine(cls) -> Engine:
+        """The installed llama-cpp-python."""
+        llama = _llama()
+        gpu = llama.llama_supports_gpu_offload()
+        device = ("Metal" if sys.platform == "darwin" else "GPU") if gpu else "CPU"
+        return Engine({"llama-cpp-python": _version()}, device)
+
+    def __init__(self, options: GgufOptions) -> None:
+        super().__init__(options)
+        self._llama = _llama()
+        self._files = _parts(Path(options.path))
+        self._context: Any = None
+        self._cells = 0
+        self._model = self._read(vocab_only=True)
+        self._vocab = self._llama.llama_model_get_vocab(self._model)
+        self._vocabulary_size = self._llama.llama_vocab_n_tokens(self._vocab)
+        architecture = self._metadata("general.architecture")
+        length = self._metadata(f"{architecture}.context_length")
+        if not length.isdecimal():
+            raise UsageError(f"{options.path} does not say how long its context is")
+        self.native_context_length = int(length)
+        bos, eos = (
+            self._llama.llama_vocab_bos(self._vocab),
+            self._llama.llama_vocab_eos(self._vocab),
+        )
+        self.bos_token_id = bos if bos >= 0 else None
+        self.bos_token = self._token_text(bos)
+        self.eos_token = self._token_text(eos)
+        self.eos_token_ids = frozenset(
+            token
+            for token in range(self._vocabulary_size)
+            if self._llama.llama_vocab_is_eog(self._vocab, token)
+        )
+        adds_bos = self._llama.llama_vocab_get_add_bos(self._vocab) and bos >= 0
+        self.default_prefix = (bos,) if adds_bos else ()
+        template = self._llama.llama_model_chat_template(self._model, None)
+        self.chat_template = template.decode("utf-8", "replace") if template else None
+
+    def load(self) -> Identity:
+        """Reads the weights."""
+        self._llama.llama_model_free(self._model)
+        self._model = self._read(vocab_only=False)
+        self._vocab = self._llama.llama_model_get_vocab(self._model)
+        self._memory_for(BATCH_TOKENS)
+        parameters = self._llama.llama_model_n_params(self._model)
+        size = self._llama.llama_model_size(self._model)
+        file_type = int(self._metadata("general.file_type") or -1)
+        quantization = self._llama.llama_ftype_name(file_type)
+        return Identity(
+            runtime=self.name,
+            path=self.options.path,
+            digest=digest_of(self._files),
+            size_bytes=sum(file.stat().st_size for file in self._files),
+            architecture=self._metadata("general.architecture"),
+            parameters=parameters,
+            quantization=quantization.decode() if quantization else "unknown",
+            bits_per_weight=8 * size / parameters,
+            dtype=f"{self.options.cache_type} cache",
+            device=self.engine().device,
+            versions={"llama-cpp-python": _version()},
+        )
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens of each text; special tokens named in it are recognised."""
+        return [self._encode_one(text.encode()) for text in texts]
+
+    def decode(self, tokens: Sequence[int], *, keep_special: bool) -> str:
+        """Text of the tokens."""
+        if not tokens:
+            return ""
+        given = (ctypes.c_int32 * len(tokens))(*tokens)
+        room = 16 * len(tokens)
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            length = self._llama.llama_detokenize(
+                self._vocab, given, len(tokens), buffer, room, False, keep_special
+            )
+            if length >= 0:
+                return buffer.raw[:length].decode("utf-8", "replace")
+            room = -length
+
+    def score(self, rows: Sequence[Row]) -> None:
+        """Each row in a sequence of its own, logits only where a target stands."""
+        tokens = np.concatenate([row.tokens for row in rows])
+        lengths = [len(row.tokens) for row in rows]
+        positions = np.concatenate([np.arange(n, dtype=np.int32) for n in lengths])
+        sequences = np.repeat(np.arange(len(rows), dtype=np.int32), lengths)
+        starts = np.cumsum([0, *lengths[:-1]])
+        reads = [s + np.asarray(row.positions) for s, row in zip(starts, rows, strict=True)]
+        wanted = np.zeros(len(tokens), np.int8)
+        wanted[np.concatenate(reads)] = 1
+        targets = np.concatenate([row.targets for row in rows])
+        places = np.concatenate(reads)
+        log_probs, greedy = np.empty(len(targets)), np.empty(len(targets), np.bool_)
+        self._memory_for(len(tokens))
+        for start, end in _calls(wanted):
+            logits = self._decode(
+                tokens[start:end], positions[start:end], sequences[start:end], wanted[start:end]
+            )
+            here = np.flatnonzero((places >= start) & (places < end))
+            if len(here):
+                row_of = np.cumsum(wanted[start:end]) - 1
+                log_probs[here], greedy[here] = log_probabilities(
+                    logits, row_of[places[here] - start].astype(np.int64), targets[here]
+                )
+        self._llama.llama_memory_clear(self._memory, False)
+        ends = np.cumsum([len(row.targets) for row in rows])[:-1]
+        for row, values, flags in zip(
+            rows, np.split(log_probs, ends), np.split(greedy, ends), strict=True
+        ):
+            row.log_probabilities, row.is_greedy = values, flags
+
+    def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
+        """Continuous batching: a finished text's place goes to the next prompt at once."""
+        needs = {g.index: len(g.prompt) + g.max_tokens for g in generations}
+        self._memory_for(max([GENERATION_CELLS, *needs.values()]))
+        waiting = deque(generations)
+        free = list(range(self.batch_sequences))
+        cells = self._cells
+        active: dict[int, Generation] = {}
+        try:
+            while waiting or active:
+                prompts: dict[int, Generation] = {}
+                budget = MICRO_BATCH
+                while waiting and free and needs[waiting[0].index] <= cells and budget > 0:
+                    generation = waiting.popleft()
+                    prompts[free.pop()] = generation
+                    cells -= needs[generation.index]
+                    budget -= len(generation.prompt)
+                for slot, token in self._step(active, prompts):
+                    generation = active.get(slot) or prompts[slot]
+                    generation.push(token)
+                    active[slot] = generation
+                    if generation.finish_reason:
+                        del active[slot]
+                        self._llama.llama_memory_seq_rm(self._memory, slot, -1, -1)
+                        free.append(slot)
+                        cells += needs[generation.index]
+                        yield generation
+        finally:
+            self._llama.llama_memory_clear(self._memory, False)
+
+    def close(self) -> None:
+        """Frees the context and the model."""
+        if self._context:
+            self._llama.llama_free(self._context)
+        self._llama.llama_model_free(self._model)
+        self._context = self._model = None
+
+    # -- llama.cpp -------------------------------------------------------------------------
+
+    def _read(self, *, vocab_only: bool) -> Any:
+        parameters = self._llama.llama_model_default_params()
+        parameters.vocab_only = vocab_only
+        parameters.n_gpu_layers = self.options.n_gpu_layers
+        _LOG.clear()
+        model = self._llama.llama_model_load_from_file(os.fsencode(self._files[0]), parameters)
+        if not model:
+            raise UsageError(
+                f"{self.options.path} is no GGUF model that llama.cpp can load: {_last_error()}"
+            )
+        return model
+
+    def _memory_for(self, cells: int) -> None:
+        """A context with room for so many tokens over all sequences."""
+        if cells <= self._cells:
+            return
+        if self._context:
+            self._llama.llama_free(self._context)
+        size = 1 << max(cells - 1, BATCH_TOKENS - 1).bit_length()
+        parameters = self._llama.llama_context_default_params()
+        parameters.n_ctx = size
+        parameters.n_batch = BATCH_TOKENS
+        parameters.n_ubatch = MICRO_BATCH
+        parameters.n_seq_max = BATCH_SEQUENCES
+        parameters.n_outputs_max = OUTPUTS
+        parameters.kv_unified = True
+        parameters.swa_full = True
+        parameters.no_perf = True
+        threads = self.options.n_threads or _processors()
+        parameters.n_threads = parameters.n_threads_batch = threads
+        if self.options.flash_attention is not None:
+            parameters.flash_attn_type = int(self.options.flash_attention)
+        types = {"f16": "GGML_TYPE_F16", "f32": "GGML_TYPE_F32", "q8_0": "GGML_TYPE_Q8_0"}
+        parameters.type_k = parameters.type_v = getattr(self._llama, types[self.options.cache_type])
+        _LOG.clear()
+        self._context, self._cells = (
+            self._llama.llama_init_from_model(self._model, parameters),
+            size,
+        )
+        if not self._context:
+            self._cells = 0
+            raise OutOfMemoryError(f"no room for a context of {size} tokens: {_last_error()}")
+        self._memory = self._llama.llama_get_memory(self._context)
+
+    def _step(
+        self, active: dict[int, Generation], prompts: dict[int, Generation]
+    ) -> list[tuple[int, int]]:
+        """One token for every text: new ones read their whole prompt first."""
+        tokens: list[int] = []
+        positions: list[int] = []
+        sequences: list[int] = []
+        wanted: list[int] = []
+        for slot, generation in active.items():
+            tokens.append(generation.tokens[-1])
+            positions.append(len(generation.prompt) + len(generation.tokens) - 1)
+            sequences.append(slot)
+            wanted.append(1)
+        for slot, generation in prompts.items():
+            length = len(generation.prompt)
+            tokens += generation.prompt
+            positions += range(length)
+            sequences += [slot] * length
+            wanted += [0] * (length - 1) + [1]
+        arrays = [np.asarray(a, np.int32) for a in (tokens, positions, sequences)]
+        flags = np.asarray(wanted, np.int8)
+        picked: list[int] = []
+        for start, end in _calls(flags):
+            logits = self._decode(*(a[start:end] for a in arrays), flags[start:end])
+            picked += logits.argmax(axis=1).tolist()
+        return list(zip([*active, *prompts], picked, strict=True))
+
+    def _decode(
+        self,
+        tokens: NDArray[np.int32],
+        positions: NDArray[np.int32],
+        sequences: NDArray[np.int32],
+        wanted: NDArray[np.int8],
+    ) -> NDArray[np.float32]:
+        """Runs one batch; returns a view of the wanted logits, valid until the next call."""
+        arrays = [np.ascontiguousarray(a) for a in (tokens, positions, sequences, wanted)]
+        tokens, positions, sequences, wanted = arrays
+        counts = np.ones(len(tokens), np.int32)
+        pointers = sequences.ctypes.data + 4 * np.arange(len(tokens), dtype=np.uint64)
+        int_pointer, byte_pointer = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_int8)
+        batch = self._llama.llama_batch()
+        batch.n_tokens = len(tokens)
+        batch.token = tokens.ctypes.data_as(int_pointer)
+        batch.pos = positions.ctypes.data_as(int_pointer)
+        batch.n_seq_id = counts.ctypes.data_as(int_pointer)
+        batch.seq_id = pointers.ctypes.data_as(ctypes.POINTER(int_pointer))
+        batch.logits = wanted.ctypes.data_as(byte_pointer)
+        code = self._llama.llama_decode(self._context, batch)
+        if code:
+            self._llama.llama_memory_clear(self._memory, False)
+        if code == 1:
+            raise OutOfMemoryError("the KV cache is full")
+        if code:
+            raise RunError(f"llama_decode failed with code {code}: {_last_error()}")
+        shape = (int(wanted.sum()), self._vocabulary_size)
+        if not shape[0]:
+            return np.empty(shape, np.float32)
+        return np.ctypeslib.as_array(self._llama.llama_get_logits(self._context), shape=shape)
+
+    def _encode_one(self, text: bytes) -> list[int]:
+        room = len(text) + 8
+        while True:
+            buffer = (ctypes.c_int32 * room)()
+            count = self._llama.llama_tokenize(
+                self._vocab, text, len(text), buffer, room, False, True
+            )
+            if count >= 0:
+                return buffer[:count]
+            room = -count
+
+    def _token_text(self, token: int) -> str:
+        return self.decode([token], keep_special=True) if token >= 0 else ""
+
+    def _metadata(self, key: str) -> str:
+        buffer = ctypes.create_string_buffer(4096)
+        length = self._llama.llama_model_meta_val_str(self._model, key.encode(), buffer, 4096)
+        return buffer.value.decode("utf-8", "replace") if length >= 0 else ""
+
+
+def _calls(wanted: NDArray[np.int8]) -> Iterator[tuple[int, int]]:
+    """Cuts a batch into calls that llama.cpp takes: it aborts on too many tokens or outputs."""
+    outputs = np.concatenate([[0], np.cumsum(wanted)])
+    start = 0
+    while start < len(wanted):
+        by_outputs = int(np.searchsorted(outputs, outputs[start] + OUTPUTS, side="right")) - 1
+        end = min(start + BATCH_TOKENS, max(by_outputs, start + 1), len(wanted))
+        yield start, end
+        start = end
+
+
+def _parts(first: Path) -> list[Path]:
+    """All files of a split model, whose first part names their number."""
+    stem, _, rest = first.name.partition("-00001-of-")
+    if not rest:
+        if not first.is_file():
+            raise UsageError(f"{first}: no such file")
+        return [first]
+    return sorted(first.parent.glob(f"{stem}-[0-9][0-9][0-9][0-9][0-9]-of-{rest}"))
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_LOG: deque[str] = deque(maxlen=50)
+"""llama.cpp's latest errors."""
+
+
+def _last_error() -> str:
+    return _LOG[0] if _LOG else "it gave no reason"
+
+
+@cache
+def _llama() -> ModuleType:
+    """The low-level API, its log caught."""
+    try:
+        import llama_cpp.llama_cpp as llama
+    except ImportError:
+        raise MissingEngineError("gguf", "llama-cpp-python") from None
+
+    @llama.llama_log_callback
+    def log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
+        if level == _LOG_ERROR:
+            message = text.decode("utf-8", "replace").strip()
+            _LOG.append(message)
+            print(message, file=sys.stderr)
+
+    llama.llama_log_set(log, ctypes.c_void_p(0))
+    _KEPT.append(log)
+    llama.llama_backend_init()
+    return llama
+
+
+_KEPT: list[Any] = []
+"""llama.cpp keeps a bare pointer to the callback: it must never be collected."""
+
+
+def _version() -> str:
+    import llama_cpp
+
+    return str(llama_cpp.__version__)
