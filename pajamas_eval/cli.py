@@ -1,4 +1,4 @@
-"""The command line. Engines and heavy libraries are imported only by the commands that need them."""
+"""The command line; engines and heavy libraries are imported only where they are needed."""
 
 import sys
 from pathlib import Path

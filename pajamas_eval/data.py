@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from pajamas_eval.errors import UsageError
+from pajamas_eval.errors import UsageError, install_command
 
 ENVIRONMENT_VARIABLE = "PAJAMAS_EVAL_DATA"
 
@@ -102,7 +102,7 @@ def _read_parquet(paths: list[Path], row_type: type[AnyRow]) -> Iterator[AnyRow]
         import pyarrow.parquet
     except ImportError:
         raise UsageError(
-            f"reading {paths[0]} needs pyarrow; install it with: pip install 'pajamas-eval[parquet]'"
+            f"reading {paths[0]} needs pyarrow; install it with: {install_command('parquet')}"
         ) from None
     for path in paths:
         try:
@@ -118,8 +118,8 @@ def _read_hub(dataset: Dataset, split: str, row_type: type[AnyRow]) -> Iterator[
         import datasets
     except ImportError:
         raise UsageError(
-            f"{dataset.folder} comes from the Hugging Face hub, which needs the package 'datasets': "
-            f"pip install 'pajamas-eval[hub]'; or {advice}"
+            f"{dataset.folder} comes from the Hugging Face hub, which needs the package "
+            f"'datasets': {install_command('hub')}; or {advice}"
         ) from None
     try:
         rows = datasets.load_dataset(dataset.hub_id, dataset.hub_config, split=split)

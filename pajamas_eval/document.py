@@ -16,7 +16,7 @@ class Record(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Base of all parts of the document."""
 
 
-class Machine(Record, frozen=True):
+class Machine(Record):
     """Where the run took place."""
 
     system: str
@@ -26,7 +26,7 @@ class Machine(Record, frozen=True):
     python: str
 
 
-class RunSettings(Record, frozen=True):
+class RunSettings(Record):
     """What was asked of every model alike.
 
     Attributes:
@@ -92,7 +92,7 @@ class AnswerSet(Record):
     notes: list[str]
 
 
-class QuestionRecord(Record, frozen=True):
+class QuestionRecord(Record):
     """One question as every model was asked it."""
 
     doc_id: str
@@ -114,7 +114,7 @@ class BenchmarkRecord(Record):
     answer_sets: list[AnswerSet]
 
 
-class TokenDifference(Record, frozen=True):
+class TokenDifference(Record):
     """The first request that two models read as different tokens."""
 
     benchmark: str
@@ -124,7 +124,7 @@ class TokenDifference(Record, frozen=True):
     variant_tokens: list[int]
 
 
-class TokenCheck(Record, frozen=True):
+class TokenCheck(Record):
     """How a variant's tokens compare with the baseline's, over all requests."""
 
     label: str
@@ -145,7 +145,7 @@ class Fairness(Record):
     notes: list[str]
 
 
-class ScoreSummary(Record, frozen=True):
+class ScoreSummary(Record):
     """One metric of one model over the questions it answered, or over a subset of them.
 
     Attributes:
@@ -164,7 +164,7 @@ class ScoreSummary(Record, frozen=True):
     upper: float
 
 
-class Comparison(Record, frozen=True):
+class Comparison(Record):
     """A variant against the baseline, on the questions that both answered.
 
     Attributes:

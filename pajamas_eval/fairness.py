@@ -116,7 +116,8 @@ def _notes(settings: Mapping[str, Settings]) -> list[str]:
         return []
     shortest = min(lengths, key=lambda label: lengths[label])
     return [
-        f"context lengths differ; all models use {lengths[shortest]} tokens, the limit of {shortest}"
+        f"context lengths differ; all models use {lengths[shortest]} tokens, "
+        f"the limit of {shortest}"
     ]
 
 

@@ -79,11 +79,10 @@ def _parse_options(text: str, whole: str) -> dict[str, object]:
 
 
 def _from_options(runtime: str, options: Mapping[str, object], source: str) -> ModelSpec:
-    runtime = RUNTIME_ALIASES.get(runtime, runtime)
     path = options.get("path")
     if not isinstance(path, str) or not path:
         raise UsageError(f"{source!r} names no model; add path=…")
-    return ModelSpec(_label_of(path), runtime, options)
+    return ModelSpec(_label_of(path), _canonical(runtime), options)
 
 
 def _label_of(path: str) -> str:
@@ -176,12 +175,10 @@ def _from_config(path: Path) -> ModelSpec:
     if not isinstance(config, dict):
         raise UsageError(f"{path} must define a dictionary named model")
     options = dict(config)
-    runtime, label = options.pop("runtime", None), options.pop("label", None)
-    if runtime is not None and (
-        not isinstance(runtime, str) or RUNTIME_ALIASES.get(runtime, runtime) not in runtime_names()
-    ):
+    runtime, label = options.pop("runtime", None), options.pop("label", path.stem)
+    if runtime is not None and _canonical(runtime) not in runtime_names():
         raise UsageError(f"{path}: runtime = {runtime!r} is none of {', '.join(runtime_names())}")
-    if label is not None and not (isinstance(label, str) and label):
+    if not (isinstance(label, str) and label):
         raise UsageError(f"{path}: label must be text")
     model_path = options.get("path")
     if not isinstance(model_path, str) or not model_path:
@@ -189,9 +186,11 @@ def _from_config(path: Path) -> ModelSpec:
     beside = path.parent / model_path
     if _exists(str(beside)):  # a path in a config file is relative to that file
         options["path"] = str(beside)
-    detected = None if runtime else _from_path(str(options["path"]))
-    return ModelSpec(
-        label or path.stem,
-        detected.runtime if detected else RUNTIME_ALIASES.get(runtime, runtime),
-        options,
-    )
+    if runtime is None:
+        runtime = _from_path(str(options["path"])).runtime
+    return ModelSpec(label, _canonical(runtime), options)
+
+
+def _canonical(runtime: object) -> str:
+    """A runtime's own name for any of its aliases."""
+    return RUNTIME_ALIASES.get(str(runtime), str(runtime))

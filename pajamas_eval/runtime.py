@@ -169,7 +169,7 @@ class Runtime(ABC):
     def generate_until(self, requests: Sequence[GenerateUntil]) -> Answers:
         """Greedy continuation of each prompt."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most engines need nothing
         """Give back what the engine holds."""
 
     def answer(self, requests: Sequence[Request]) -> Answers:

@@ -396,7 +396,7 @@ class TokenRuntime(Runtime):
             )
 
     def _generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
-        """Runs to the end; where memory runs out, what is unfinished starts again, fewer at once."""
+        """Where memory runs out, what is unfinished starts again, fewer at once."""
         remaining = list(generations)
         started = time.perf_counter()
         while remaining:
