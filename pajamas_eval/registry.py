@@ -29,7 +29,7 @@ def runtime_class(name: str) -> type[Runtime]:
     return runtime
 
 
-def benchmark_families() -> dict[str, type[Benchmark[Any]]:
+def benchmark_families() -> dict[str, type[Benchmark[Any]]]:
     """Every installed family of benchmarks, such as `mmlu` with its subjects."""
     return {
         name: point.load()
