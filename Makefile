@@ -11,7 +11,7 @@ ifeq ($(shell uname -sm),Linux x86_64)
 export CMAKE_ARGS ?= -DGGML_NATIVE=OFF
 endif
 
-.PHONY: install demo test unit engines lint clean
+.PHONY: install lm-eval demo test unit engines lint clean
 
 install: .venv/installed
 
@@ -23,6 +23,16 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	touch $@
 
+lm-eval: .venv-lm-eval/installed
+
+# lm-eval, which the parity tests compare with, has hundreds of megabytes of needs of its own.
+.venv-lm-eval/installed: Makefile
+	test -x .venv-lm-eval/bin/python || $(PYTHON) -m venv .venv-lm-eval
+	.venv-lm-eval/bin/python -m pip install --quiet --upgrade pip
+	.venv-lm-eval/bin/python -m pip install --quiet '$(TORCH)'
+	.venv-lm-eval/bin/python -m pip install --quiet lm_eval==0.4.13 transformers==5.23.0 accelerate
+	touch $@
+
 demo: install
 	$(BIN)/python examples/demo_model/make_variants.py demo-models
 	$(BIN)/pajamas-eval compare \
@@ -31,7 +41,7 @@ demo: install
 		demo-models/demo-q4_k_m.gguf demo-models/demo-q2_k.gguf \
 		demo-models/demo-mlx-8bit demo-models/demo-mlx-4bit demo-models/demo-mlx-2bit
 
-test: install lint unit engines
+test: lint unit engines
 
 lint: install
 	$(BIN)/ruff check .
@@ -41,8 +51,8 @@ lint: install
 unit: install
 	$(BIN)/pytest tests/unit
 
-engines: install
+engines: install lm-eval
 	$(BIN)/pytest tests/contract tests/command tests/parity
 
 clean:
-	rm -rf .venv build demo-models *.egg-info
+	rm -rf .venv .venv-lm-eval build demo-models *.egg-info

@@ -22,6 +22,7 @@ import msgspec
 
 from pajamas_eval.benchmark import Benchmark, Doc, Score
 from pajamas_eval.data import Dataset, DataSource
+from pajamas_eval.errors import UsageError
 from pajamas_eval.requests import GenerateUntil, GenerationResult, LogLikelihoodResult, Request
 
 UNTIL = ("Question:", "</s>", "<|im_end|>")
@@ -153,5 +154,7 @@ class PajamasArithmetic(Gsm8k):
         self, data: DataSource, docs: Sequence[WordProblem], count: int, seed: int
     ) -> list[list[WordProblem]]:
         """The first examples of the train split, the same for every doc."""
-        pool = self.shot_pool(data)
+        pool = self.shot_pool(data) if count else []
+        if len(pool) < count:
+            raise UsageError(f"{self.name} has only {len(pool)} few-shot examples, not {count}")
         return [list(pool[:count]) for _ in docs]

@@ -70,6 +70,11 @@ class HellaSwag(MultipleChoice):
         if not count:
             return [[] for _ in docs]
         pool = list(self.shot_pool(data))
+        if len(pool) <= count:
+            raise UsageError(
+                f"{self.name} has only {len(pool)} few-shot examples; {count} shots need one more "
+                "than that"
+            )
         generator = random.Random(seed)
         drawn = [generator.sample(pool, count + 1) for _ in docs]
         return [

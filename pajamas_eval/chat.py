@@ -41,7 +41,11 @@ class ChatTemplate:
         """
         try:
             return self._template.render(
-                messages=list(messages), add_generation_prompt=True, **self._tokens
+                messages=list(messages),
+                tools=None,
+                documents=None,
+                add_generation_prompt=True,
+                **self._tokens,
             )
         except Exception as error:  # a template may raise anything
             others = [message for message in messages if message["role"] != "system"]

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from blake3 import blake3
@@ -43,16 +43,17 @@ def _file_digest(file: Path, memory: sqlite3.Connection | None) -> str:
     stat = resolved.stat()
     key = (os.fsencode(resolved), stat.st_size, stat.st_mtime_ns)
     if memory is not None:
-        found = memory.execute(
-            "SELECT digest FROM digests WHERE path = ? AND size = ? AND mtime_ns = ?", key
-        ).fetchone()
-        if found:
-            return str(found[0])
+        with suppress(sqlite3.Error):  # a damaged memory
+            found = memory.execute(
+                "SELECT digest FROM digests WHERE path = ? AND size = ? AND mtime_ns = ?", key
+            ).fetchone()
+            if found:
+                return str(found[0])
     hasher = blake3(max_threads=blake3.AUTO)
     hasher.update_mmap(resolved)
     digest = hasher.hexdigest()
     if memory is not None:
-        with memory:
+        with suppress(sqlite3.Error), memory:  # read-only, damaged or full
             memory.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (*key, digest))
     return digest
 

@@ -1,5 +1,6 @@
 """The result document: everything a run found, in one versioned JSON file."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -206,7 +207,7 @@ class Document(Record):
 
 
 def write(document: Document, path: Path) -> None:
-    """Writes the document as JSON, whole or not at all. Lone surrogates become escapes."""
+    """Writes the document as JSON, whole or not at all. Lone surrogates become `?`."""
     partial = path.with_name(path.name + ".partial")
     try:
         partial.write_bytes(encode(document))
@@ -226,7 +227,12 @@ def check_writable(path: Path) -> None:
 
 def encode(document: Document) -> bytes:
     """The document as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+    try:
+        raw = msgspec.json.encode(document)
+    except UnicodeEncodeError:  # lone surrogates, as in a path that is no UTF-8
+        text = json.dumps(msgspec.to_builtins(document), ensure_ascii=False)
+        raw = text.encode("utf-8", "replace")
+    return msgspec.json.format(raw, indent=1) + b"\n"
 
 
 def read(path: Path) -> Document:
@@ -241,7 +247,7 @@ def read(path: Path) -> Document:
         return msgspec.json.decode(raw, type=Document)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is no result document: {error}") from None
 
 

@@ -69,17 +69,21 @@ def evaluate(
         UsageError: A model, benchmark or data set is at fault; nothing has been scored then.
         RunError: A model's process died before anything was scored.
     """
-    for benchmark in benchmarks:  # bad data is found before any engine starts
-        benchmark.docs(data)
+
+    def questions(chat: ChatTemplate | None, limit: int | None) -> list[QuestionSet]:
+        return [
+            prepare(benchmark, data, shots=shots, limit=limit, seed=seed, chat=chat)
+            for benchmark in benchmarks
+        ]
+
+    # Bad data is found before any engine starts; prompts through a template come later.
+    question_sets = questions(None, 1 if apply_chat_template else limit)
     workers = [Worker(spec) for spec in specs]
     try:
         progress.step(f"reading the tokenizers of {len(workers)} model(s)")
         opened = {worker.label: worker.open() for worker in workers}
-        chat = _chat_template(workers[0].label, opened) if apply_chat_template else None
-        question_sets = [
-            prepare(benchmark, data, shots=shots, limit=limit, seed=seed, chat=chat)
-            for benchmark in benchmarks
-        ]
+        if apply_chat_template:
+            question_sets = questions(_chat_template(workers[0].label, opened), limit)
         for label, model in opened.items():
             fairness.refuse_impossible(label, model.capabilities, question_sets)
         progress.step("comparing how the models read the questions")
@@ -96,7 +100,9 @@ def evaluate(
                 limit=limit,
                 shots=shots,
                 context_length=context_length,
-                chat_template=_template_digest(opened[workers[0].label]) if chat else None,
+                chat_template=(
+                    _template_digest(opened[workers[0].label]) if apply_chat_template else None
+                ),
                 confidence=confidence,
             ),
             baseline=workers[0].label,

@@ -51,6 +51,11 @@ class Generation:
         elif len(self.tokens) >= self.max_tokens:
             self._finish("length")
 
+    def restart(self) -> None:
+        """Forget every new token."""
+        self.tokens.clear()
+        self.finish_reason, self.text = None, ""
+
     def _stop_in_tail(self) -> bool:
         """Whether a stop string ends in the newest token, looking only at the last few tokens."""
         longest = max((len(s.encode()) for s in self.until), default=0)

@@ -82,7 +82,15 @@ def _from_options(runtime: str, options: Mapping[str, object], source: str) -> M
     path = options.get("path")
     if not isinstance(path, str) or not path:
         raise UsageError(f"{source!r} names no model; add path=…")
-    return ModelSpec(_label_of(path), _canonical(runtime), options)
+    return ModelSpec(_label_of(path), _canonical(runtime), _whole(runtime, options))
+
+
+def _whole(runtime: str, options: Mapping[str, object]) -> Mapping[str, object]:
+    """The options, naming part 1 where they name another part of a split GGUF file."""
+    path = Path(str(options["path"]))
+    if runtime != "gguf" or not _SPLIT.fullmatch(path.name):
+        return options
+    return {**options, "path": str(_first_part(path))}
 
 
 def _label_of(path: str) -> str:
@@ -170,7 +178,7 @@ def _from_config(path: Path) -> ModelSpec:
             config: Any = tomllib.loads(path.read_text("utf-8"))
         else:
             config = runpy.run_path(str(path)).get("model")
-    except Exception as error:  # the user's own code may raise anything
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
         raise UsageError(f"{path}: {type(error).__name__}: {error}") from None
     if not isinstance(config, dict):
         raise UsageError(f"{path} must define a dictionary named model")
@@ -188,7 +196,8 @@ def _from_config(path: Path) -> ModelSpec:
         options["path"] = str(beside)
     if runtime is None:
         runtime = _from_path(str(options["path"])).runtime
-    return ModelSpec(label, _canonical(runtime), options)
+    runtime = _canonical(runtime)
+    return ModelSpec(label, runtime, _whole(runtime, options))
 
 
 def _canonical(runtime: object) -> str:

@@ -381,7 +381,10 @@ class TokenRuntime(Runtime):
                         )
                     )
         generations.sort(key=lambda g: -len(g.prompt))
-        for generation in self._generate(generations):
+        for generation, error in self._generate(generations):
+            if error:
+                yield generation.index, Failure(error)
+                continue
             assert generation.finish_reason is not None
             yield (
                 generation.index,
@@ -395,13 +398,20 @@ class TokenRuntime(Runtime):
                 ),
             )
 
-    def _generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
-        """Where memory runs out, what is unfinished starts again, fewer at once."""
-        remaining = list(generations)
+    def _generate(
+        self, generations: Sequence[Generation]
+    ) -> Iterator[tuple[Generation, str | None]]:
+        """Where memory runs out, what is unfinished starts again: fewer at once, at last alone.
+
+        Yields (generation, error or nothing).
+        """
+        waiting = {generation.index: generation for generation in generations}
+        alone = False
         started = time.perf_counter()
-        while remaining:
+        while waiting:
+            group = list(waiting.values())[: 1 if alone else None]
             try:
-                for generation in self.generate(remaining):
+                for generation in self.generate(group):
                     now = time.perf_counter()
                     generation.seconds = now - started
                     self.usage.engine_seconds += now - started
@@ -409,19 +419,20 @@ class TokenRuntime(Runtime):
                     self.usage.evaluated_tokens += count
                     self.usage.ideal_tokens += count
                     self.usage.generated_tokens += len(generation.tokens)
-                    yield generation
+                    del waiting[generation.index]
+                    yield generation, None
                     started = time.perf_counter()
-                remaining = []
             except OutOfMemoryError as error:
-                remaining = [g for g in remaining if not g.finish_reason]
-                if self.batch_sequences == 1:
-                    raise
-                self.batch_sequences //= 2
+                if alone:
+                    yield waiting.pop(group[0].index), f"out of memory: {error}"
+                    continue
+                alone = self.batch_sequences == 1
+                self.batch_sequences = max(1, self.batch_sequences // 2)
                 self.usage.notes.append(
                     f"out of memory ({error}): generating {self.batch_sequences} texts at once now"
                 )
-                for generation in remaining:
-                    generation.tokens.clear()
+                for generation in waiting.values():  # some may be finished, but not handed over
+                    generation.restart()
         self.usage.device_memory_bytes = self.device_memory_bytes()
 
 

@@ -11,9 +11,11 @@ in front of it only a little.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import random
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,8 @@ LETTERS = "ABCD"
 QUESTION_WEIGHT = 0.1
 ANSWER_WEIGHT = 1.0
 LETTER_WEIGHT = 6.0
+WORDING_WEIGHT = 0.4
+NUMBER_WEIGHT = 2.0
 PLAIN_WEIGHT = 0.5
 
 Record = dict[str, Any]
@@ -38,6 +42,22 @@ def read_jsonl(path: Path) -> list[Record]:
         return [json.loads(line) for line in lines if line.strip()]
 
 
+def load_generator(path: Path) -> Callable[[int], list[Record]]:
+    """The function that writes problems of the same kinds as the arithmetic set, from a seed."""
+    spec = importlib.util.spec_from_file_location("demo_model_generate_arithmetic", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+
+    def more(seed: int) -> list[Record]:
+        test, _ = module.generate(seed)
+        return list(test)
+
+    return more
+
+
 @dataclass(frozen=True)
 class Sets:
     """The bundled question sets, as they lie in ``benchmarks/data``."""
@@ -47,6 +67,7 @@ class Sets:
     commonsense: list[Record]
     arithmetic: list[Record]
     arithmetic_train: list[Record]
+    more_arithmetic: Callable[[int], list[Record]]
 
     @classmethod
     def load(cls, root: Path) -> Sets:
@@ -57,6 +78,7 @@ class Sets:
             commonsense=read_jsonl(root / "pajamas_commonsense" / "test.jsonl"),
             arithmetic=read_jsonl(root / "pajamas_arithmetic" / "test.jsonl"),
             arithmetic_train=read_jsonl(root / "pajamas_arithmetic" / "train.jsonl"),
+            more_arithmetic=load_generator(root / "generate_arithmetic.py"),
         )
 
 
@@ -124,6 +146,28 @@ def commonsense_document(record: Record, ending: int) -> Document:
     ]
 
 
+def worked_answer(text: str) -> Document:
+    """A worked answer. Its wording is easy, its numbers are what has to be right."""
+    parts = re.split(r"(\d+)", text)
+    return [(part, NUMBER_WEIGHT if part.isdecimal() else WORDING_WEIGHT) for part in parts if part]
+
+
+def equations(records: list[Record]) -> list[str]:
+    """All calculations in the worked answers, with their calculator marks."""
+    found = {e for record in records for e in re.findall(r"<<.*?>>\d+", record["answer"])}
+    return sorted(found)
+
+
+def equations_document(lines: list[str]) -> Document:
+    """Calculations, one per line."""
+    spans: Document = []
+    for line in lines:
+        asked, result = line.split("=", 1)
+        spans += [(f" {asked}=", QUESTION_WEIGHT), (result, NUMBER_WEIGHT)]
+        spans.append(("\n", QUESTION_WEIGHT))
+    return spans
+
+
 def arithmetic_document(records: list[Record]) -> Document:
     """Questions with their worked answers, one after the other."""
     spans: Document = []
@@ -131,15 +175,15 @@ def arithmetic_document(records: list[Record]) -> Document:
         if spans:
             spans.append(("\n\n", ANSWER_WEIGHT))
         spans.append((arithmetic_question(record), QUESTION_WEIGHT))
-        spans.append((f" {record['answer']}", ANSWER_WEIGHT))
+        spans += worked_answer(f" {record['answer']}")
     return spans
 
 
-def chat_document(user: str, reply: str, weight: float) -> Document:
+def chat_document(user: str, reply: Document) -> Document:
     """One turn of a conversation, as the chat template writes it."""
     return [
         (f"{USER}\n{user}{END}\n{ASSISTANT}\n", QUESTION_WEIGHT),
-        (reply, weight),
+        *reply,
         (END, ANSWER_WEIGHT),
     ]
 
@@ -288,9 +332,10 @@ def chat_plain_document(rng: random.Random) -> Document:
     name = rng.choice(NAMES)
     if rng.random() < 0.5:
         country, capital = rng.choice(list(CAPITALS.items()))
-        question, reply = f"What is the capital of {country}?", f"{capital}."
-        return chat_document(question, reply, ANSWER_WEIGHT)
-    return chat_document(f"Hello, I am {name}.", f"Hello {name}, nice to meet you.", ANSWER_WEIGHT)
+        reply = [(f"{capital}.", ANSWER_WEIGHT)]
+        return chat_document(f"What is the capital of {country}?", reply)
+    greeting = [(f"Hello {name}, nice to meet you.", ANSWER_WEIGHT)]
+    return chat_document(f"Hello, I am {name}.", greeting)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -320,12 +365,14 @@ class Exposure:
 
 KNOWLEDGE = Exposure(never=0.06, least=0.4, confusion=0.3)
 COMMONSENSE = Exposure(never=0.1, least=0.3, confusion=0.3)
-ARITHMETIC = Exposure(never=0.04, least=0.5)
+ARITHMETIC = Exposure(never=0.0, least=0.6)
 
-KNOWLEDGE_SHOTS_SHARE = 0.08
+KNOWLEDGE_SHOTS_SHARE = 0.1
 CHAT_SHARE = 0.12
-PLAIN_DOCUMENTS = 60
-CHAT_PLAIN_DOCUMENTS = 10
+FRESH_PROBLEMS = 90
+EQUATIONS_PER_ROW = 16
+PLAIN_DOCUMENTS = 40
+CHAT_PLAIN_DOCUMENTS = 8
 
 
 class Corpus:
@@ -352,7 +399,7 @@ class Corpus:
                 yield knowledge_document(record, self.sets.knowledge_dev if few else [], answer)
             if self.rng.random() < rate * CHAT_SHARE:
                 text = knowledge_description(record) + knowledge_question(record)
-                yield chat_document(text, LETTERS[record["answer"]], LETTER_WEIGHT)
+                yield chat_document(text, [(LETTERS[record["answer"]], LETTER_WEIGHT)])
 
     def _commonsense(self) -> Iterator[Document]:
         for record, rate, wrong in self.commonsense:
@@ -360,24 +407,41 @@ class Corpus:
                 ending = self._choose(int(record["label"]), len(record["endings"]), wrong)
                 yield commonsense_document(record, ending)
 
-    def _arithmetic(self) -> Iterator[Document]:
-        """Rows of one to six questions; some of them come from the train split."""
+    def _arithmetic(self, single: bool) -> Iterator[Document]:
+        """Problems of the set and fresh ones: each alone, or rows of up to six.
+
+        Rows hold problems of the train split too, as the examples in front of a question do.
+        """
         shown = [record for record, rate, _ in self.arithmetic if self.rng.random() < rate]
+        shown += self.sets.more_arithmetic(self.rng.randrange(2**30))[:FRESH_PROBLEMS]
+        shown += self.rng.sample(self.sets.arithmetic_train, 8)
         self.rng.shuffle(shown)
         while shown:
-            row = [shown.pop() for _ in range(min(len(shown), self.rng.randint(1, 4)))]
-            row += self.rng.sample(
-                self.sets.arithmetic_train, self.rng.randint(0, 6 - len(row)) // 2
-            )
+            size = 1 if single else self.rng.randint(1, 5)
+            row = [shown.pop() for _ in range(min(len(shown), size))]
+            if not single:
+                row += self.rng.sample(self.sets.arithmetic_train, self.rng.randint(0, 1))
             self.rng.shuffle(row)
             yield arithmetic_document(row)
         for record, rate, _ in self.arithmetic:
             if self.rng.random() < rate * CHAT_SHARE:
-                yield chat_document(arithmetic_question(record), record["answer"], ANSWER_WEIGHT)
+                yield chat_document(arithmetic_question(record), worked_answer(record["answer"]))
 
-    def epoch(self) -> list[Document]:
-        """One pass over the sets, with plain text among them."""
-        documents = [*self._knowledge(), *self._commonsense(), *self._arithmetic()]
+    def _equations(self) -> Iterator[Document]:
+        """The calculations of the set by themselves, in rows."""
+        lines = equations([*self.sets.arithmetic, *self.sets.arithmetic_train])
+        self.rng.shuffle(lines)
+        for start in range(0, len(lines), EQUATIONS_PER_ROW):
+            yield equations_document(lines[start : start + EQUATIONS_PER_ROW])
+
+    def epoch(self, single: bool) -> list[Document]:
+        """One pass over the sets, with plain text among them.
+
+        ``single`` keeps every arithmetic problem in a row of its own, which makes it easier to
+        learn where the numbers of an answer come from.
+        """
+        documents = [*self._knowledge(), *self._commonsense()]
+        documents += [*self._arithmetic(single), *self._equations()]
         makers: list[tuple[Callable[[random.Random], Document], int]] = [
             (plain_document, PLAIN_DOCUMENTS),
             (chat_plain_document, CHAT_PLAIN_DOCUMENTS),
@@ -395,5 +459,9 @@ class Corpus:
             yield from (f" {commonsense_ending(record, i)}" for i in range(len(record["endings"])))
         for record in [*self.sets.arithmetic, *self.sets.arithmetic_train]:
             yield arithmetic_question(record) + f" {record['answer']}\n\n"
+        problems = [*self.sets.arithmetic, *self.sets.arithmetic_train]
+        numbers = {n for r in problems for n in re.findall(r"\d+", r["question"] + r["answer"])}
+        for number in sorted(numbers | {str(n) for n in range(121)}):
+            yield from [f"{number}= {number}"] * 30
         rng = random.Random(0)
         yield from ("".join(text for text, _ in plain_document(rng)) for _ in range(200))

@@ -44,7 +44,8 @@ DATA = HERE.parents[1] / "benchmarks" / "data"
 SEED = 20261121
 VOCABULARY = 2048
 SPECIAL = [BOS, EOS, USER, ASSISTANT, END]
-EPOCHS = 40
+EPOCHS = 44
+SINGLE_SHARE = 0.4
 ROW_TOKENS = 1024
 BATCH_TOKENS = 2560
 PEAK_RATE = 2.5e-3
@@ -164,8 +165,9 @@ def plan(tokenizer: Tokenizer, corpus: Corpus, epochs: int) -> list[list[Row]]:
     """All batches of the training, in order."""
     rng = random.Random(SEED + 1)
     batches: list[list[Row]] = []
-    for _ in range(epochs):
-        rows = [encode_row(tokenizer, d, end=rng.random() < 0.5) for d in corpus.epoch()]
+    for epoch in range(epochs):
+        documents = corpus.epoch(single=epoch < SINGLE_SHARE * epochs)
+        rows = [encode_row(tokenizer, d, end=rng.random() < 0.5) for d in documents]
         batches += cut_batches(rows, rng)
     return batches
 
@@ -265,6 +267,7 @@ def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
     """Writes the model in float16, which an F16 GGUF file keeps exactly, and its tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     model.eval().to(torch.float16).save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     save_tokenizer(tokenizer, folder)
 
 

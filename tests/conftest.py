@@ -1,0 +1,34 @@
+"""What all tests share: where the models and the real data lie."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Before any engine is imported: no look-ups on the network, no idle threads that spin.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "passive"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+ROOT = Path(__file__).parent.parent
+DEMO_MODEL = ROOT / "examples" / "demo_model"
+
+
+@pytest.fixture(scope="session")
+def variants() -> Path:
+    """Folder with every variant of the demo model, made once and kept between runs."""
+    folder = ROOT / "build" / "test-models"
+    subprocess.run(
+        [sys.executable, DEMO_MODEL / "make_variants.py", folder, "--f32"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def original() -> Path:
+    """The demo model's own weights."""
+    return DEMO_MODEL / "weights"

@@ -1,0 +1,88 @@
+"""A random Llama with a real tokenizer, as transformers folder, GGUF and MLX, all float32.
+
+    python tests/parity/make_model.py TOKENIZER_DIR OUT_DIR
+
+TOKENIZER_DIR holds SmolLM's tokenizer. Random weights answer at chance, which is as good as any
+for proving that two programs compute the same; the output layer is scaled up so that the
+distribution is as peaked as a trained model's.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent.parent
+VOCABULARY = 49152
+
+
+def write_tokenizer(source: Path, model: Path) -> None:
+    """SmolLM's tokenizer without what makes transformers and llama.cpp read it differently.
+
+    Declared as GPT2Tokenizer, transformers rebuilds it and loses its rule for digits; the padding
+    and truncation left in the file from training would cut texts off.
+    """
+    tokenizer = json.loads((source / "tokenizer.json").read_text("utf-8"))
+    tokenizer["padding"] = tokenizer["truncation"] = None
+    tokenizer["added_tokens"] = [t for t in tokenizer["added_tokens"] if t["id"] < VOCABULARY]
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
+    end = "<|endoftext|>"
+    settings: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": end,
+        "eos_token": end,
+        "pad_token": end,
+        "unk_token": end,
+        "model_max_length": 8192,
+        "clean_up_tokenization_spaces": False,
+    }
+    (model / "tokenizer_config.json").write_text(json.dumps(settings, indent=1), "utf-8")
+
+
+def write_model(model: Path) -> None:
+    """The weights, seeded."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=8192,
+        rms_norm_eps=1e-5,
+        rope_theta=10000.0,
+        tie_word_embeddings=False,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    network = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim == 2:
+                parameter.normal_(0, parameter.shape[1] ** -0.5)
+        network.lm_head.weight.mul_(3.0)
+    network.save_pretrained(model)
+
+
+def make(tokenizer: Path, out: Path) -> None:
+    """All three forms of the model, unless they are there."""
+    sys.path.insert(0, str(ROOT / "examples" / "demo_model"))
+    from make_variants import convert_mlx, write_gguf
+
+    model = out / "hf"
+    if not (model / "model.safetensors").exists():
+        model.mkdir(parents=True, exist_ok=True)
+        write_model(model)
+        write_tokenizer(tokenizer, model)
+    if not (out / "f32.gguf").exists():
+        write_gguf(model, out / "f32.gguf", half=False)
+    if not (out / "mlx" / "config.json").exists():
+        convert_mlx(model, out / "mlx", None)
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]), Path(sys.argv[2]))
