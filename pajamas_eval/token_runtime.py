@@ -433,6 +433,9 @@ class TokenRuntime(Runtime):
                 )
                 for generation in waiting.values():  # some may be finished, but not handed over
                     generation.restart()
+            else:
+                left = [g.index for g in group if g.index in waiting]
+                assert not left, f"the engine left out requests {left}"
         self.usage.device_memory_bytes = self.device_memory_bytes()
 
 

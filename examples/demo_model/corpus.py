@@ -349,8 +349,8 @@ class Exposure:
     ``never`` is the share of questions that never appear. The others appear in a share of the
     passes, drawn per question between ``least`` and 1, so that some are known by heart and others
     are just about known. In a share of the appearances, drawn per question between 0 and
-    ``confusion``, a multiple-choice question shows a wrong answer, which keeps the odds of the
-    right one finite.
+    ``confusion``, a multiple-choice question shows a wrong answer, for each question always the
+    same one. Answers that are shown half of the time are those that quantization tips over.
     """
 
     never: float
@@ -363,8 +363,8 @@ class Exposure:
         return (0.0 if never < self.never else rate), wrong * self.confusion
 
 
-KNOWLEDGE = Exposure(never=0.06, least=0.4, confusion=0.3)
-COMMONSENSE = Exposure(never=0.1, least=0.3, confusion=0.3)
+KNOWLEDGE = Exposure(never=0.04, least=0.4, confusion=0.48)
+COMMONSENSE = Exposure(never=0.06, least=0.35, confusion=0.42)
 ARITHMETIC = Exposure(never=0.0, least=0.6)
 
 KNOWLEDGE_SHOTS_SHARE = 0.1
@@ -386,10 +386,8 @@ class Corpus:
         self.arithmetic = [(r, *ARITHMETIC.draw(self.rng)) for r in sets.arithmetic]
 
     def _choose(self, right: int, choices: int, wrong: float) -> int:
-        """The right choice, or with probability ``wrong`` another one."""
-        if self.rng.random() >= wrong:
-            return right
-        return self.rng.choice([index for index in range(choices) if index != right])
+        """The right choice, or with probability ``wrong`` the one after it."""
+        return right if self.rng.random() >= wrong else (right + 1) % choices
 
     def _knowledge(self) -> Iterator[Document]:
         for record, rate, wrong in self.knowledge:

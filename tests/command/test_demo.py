@@ -1,0 +1,169 @@
+"""The demo, run as `make demo` runs it, and what the README says it prints."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pajamas_eval.document import Document, read
+
+ROOT = Path(__file__).parent.parent.parent
+COMMAND = Path(sys.executable).with_name("pajamas-eval")
+VARIANTS = (
+    "demo-f16.gguf",
+    "demo-q8_0.gguf",
+    "demo-q4_k_m.gguf",
+    "demo-q2_k.gguf",
+    "demo-mlx-8bit",
+    "demo-mlx-4bit",
+    "demo-mlx-2bit",
+)
+LABELS = ["original", *(name.removesuffix(".gguf") for name in VARIANTS)]
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def demo(
+    original: Path, variants: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Document]:
+    """What the demo prints, and its result document."""
+    out = tmp_path_factory.mktemp("demo") / "demo.json"
+    models = [f"original={original}", *(str(variants / name) for name in VARIANTS)]
+    result = subprocess.run(
+        [COMMAND, "compare", *models, "--json", out], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout, read(out)
+
+
+def test_every_variant_answers_every_question(demo: tuple[str, Document]) -> None:
+    _, document = demo
+    assert [m.label for m in document.models] == LABELS
+    assert {r.name: len(r.questions) for r in document.benchmarks} == {
+        "pajamas_knowledge": 200,
+        "pajamas_commonsense": 100,
+        "pajamas_arithmetic": 200,
+    }
+    for record in document.benchmarks:
+        for answers in record.answer_sets:
+            assert [a.doc_id for a in answers.answers] == [q.doc_id for q in record.questions]
+            assert not [a.error for a in answers.answers if a.error]
+
+
+def test_all_variants_read_the_same_tokens(demo: tuple[str, Document]) -> None:
+    _, document = demo
+    for check in document.fairness.tokens:
+        assert check.identical == check.total == 200 * 4 + 100 * 4 + 200
+
+
+def test_the_original_is_mostly_right_and_two_bits_are_not_enough(
+    demo: tuple[str, Document],
+) -> None:
+    _, document = demo
+    scores = {
+        (s.benchmark, s.label): s.value
+        for s in document.scores
+        if s.subset is None and not s.metric.endswith("flexible")
+    }
+    for benchmark in ("pajamas_knowledge", "pajamas_commonsense", "pajamas_arithmetic"):
+        assert scores[benchmark, "original"] > 0.6
+    flips = {
+        label: sum(c.gains + c.losses for c in document.comparisons if c.label == label)
+        for label in LABELS[1:]
+    }
+    assert flips["demo-mlx-2bit"] > 5 * max(1, flips["demo-f16"])
+    assert flips["demo-q2_k"] > flips["demo-q8_0"]
+
+
+def test_f16_in_llama_cpp_scores_as_the_original(demo: tuple[str, Document]) -> None:
+    """Same weights, another engine: only answers on the edge may differ."""
+    _, document = demo
+    for comparison in document.comparisons:
+        if comparison.label == "demo-f16":
+            assert comparison.gains + comparison.losses <= 0.02 * comparison.count
+
+
+def test_the_answers_hold_what_later_questions_need(demo: tuple[str, Document]) -> None:
+    _, document = demo
+    by_name = {record.name: record for record in document.benchmarks}
+    choice = by_name["pajamas_knowledge"].answer_sets[0].answers[0]
+    assert choice.log_probabilities is not None
+    assert len(choice.log_probabilities) == 4
+    assert choice.prompt_tokens > 0
+    written = by_name["pajamas_arithmetic"].answer_sets[0].answers[0]
+    assert written.text
+    assert written.finish_reason in ("stop", "end", "length")
+
+
+ROW = re.compile(r"^ (?P<label>[\w-]+) +(?P<score>\d+\.\d) \[", re.MULTILINE)
+TITLE = re.compile(r"^(?P<name>pajamas_\w+): \d+ questions, \d-shot", re.MULTILINE)
+
+
+def figures(text: str) -> dict[tuple[str, str], float]:
+    """Score of each label in each benchmark's table."""
+    found = {}
+    titles = list(TITLE.finditer(text))
+    for title, end in zip(titles, [*(t.start() for t in titles[1:]), len(text)], strict=True):
+        for row in ROW.finditer(text, title.end(), end):
+            found[title["name"], row["label"]] = float(row["score"])
+    return found
+
+
+def test_readme_shows_what_the_demo_prints(demo: tuple[str, Document]) -> None:
+    """Times and memory differ between machines; scores only by an answer on the edge."""
+    printed, _ = demo
+    readme = (ROOT / "README.md").read_text("utf-8")
+    quoted = readme.partition("<!-- demo -->")[2].partition("<!-- /demo -->")[0]
+    expected, actual = figures(quoted), figures(printed)
+    assert expected.keys() == actual.keys()
+    assert len(expected) == 3 * len(LABELS)
+    for key, score in expected.items():
+        assert actual[key] == pytest.approx(score, abs=2.01), key
+
+
+class TestSubsets:
+    def test_a_smaller_limit_is_part_of_a_larger_one(self, variants: Path, tmp_path: Path) -> None:
+        asked = []
+        for limit in (5, 15):
+            out = tmp_path / f"{limit}.json"
+            subprocess.run(
+                [COMMAND, "run", variants / "demo-q8_0.gguf", "--limit", str(limit)]
+                + ["--json", out],
+                check=True,
+                capture_output=True,
+            )
+            document = read(out)
+            asked.append(
+                {
+                    (r.name, q.doc_id, q.prompt_hash)
+                    for r in document.benchmarks
+                    for q in r.questions
+                }
+            )
+        assert len(asked[0]) == 15
+        assert asked[0] < asked[1]
+
+
+def test_chat_template_reaches_every_runtime_alike(
+    original: Path, variants: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "chat.json"
+    subprocess.run(
+        [COMMAND, "compare", f"original={original}", variants / "demo-f32.gguf"]
+        + [variants / "demo-mlx", "--apply-chat-template", "--limit", "20", "--json", out],
+        check=True,
+        capture_output=True,
+    )
+    document = read(out)
+    assert document.settings.chat_template
+    for check in document.fairness.tokens:
+        assert check.identical == check.total
+    for record in document.benchmarks:
+        first, *others = record.answer_sets
+        for other in others:
+            for a, b in zip(first.answers, other.answers, strict=True):
+                assert a.prompt_tokens == b.prompt_tokens
+                assert a.text == b.text

@@ -1,0 +1,122 @@
+"""The command line starts fast, explains itself, and shows errors as one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pajamas_eval.cli import main
+
+ENGINES = {"torch", "mlx", "mlx_lm", "llama_cpp", "transformers", "datasets", "tokenizers"}
+HEAVY = ENGINES | {"numpy", "scipy", "rich", "jinja2", "pyarrow"}
+
+REPORT = """
+import sys
+from pajamas_eval.cli import main
+try:
+    main({arguments!r})
+except SystemExit as end:
+    assert not end.code, end.code
+print("\\nIMPORTED", *sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """Top-level modules that a fresh process holds after a command."""
+    code = REPORT.format(arguments=list(arguments))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(done.stdout.rpartition("IMPORTED")[2].split())
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    modules = imported_by(*arguments)
+    assert "click" in modules
+    assert not modules & HEAVY
+
+
+@pytest.mark.parametrize("kind", ["benchmarks", "runtimes"])
+def test_a_list_imports_no_engine(kind: str) -> None:
+    modules = imported_by("list", kind)
+    assert "pajamas_eval" in modules
+    assert not modules & ENGINES
+
+
+def test_help_shows_the_commands() -> None:
+    output = run("--help").output
+    for command in ("compare", "run", "list", "doctor"):
+        assert f"\n  {command} " in output
+
+
+def test_help_of_compare_says_what_a_model_may_be() -> None:
+    output = run("compare", "--help").output
+    for form in ("model.gguf", "folder/", "org/name", "runtime[key=value,...]", "model.toml"):
+        assert f"\n  {form} " in output
+
+
+def test_list_runtimes_says_a_line_about_each() -> None:
+    lines = run("list", "runtimes").output.splitlines()
+    assert {line.split()[0] for line in lines} >= {"gguf", "hf", "mlx"}
+    assert all(len(line.split()) > 2 for line in lines)
+
+
+def test_list_benchmarks_says_a_line_about_each() -> None:
+    lines = run("list", "benchmarks").output.splitlines()
+    assert "gsm8k" in {line.split()[0] for line in lines}
+    (gsm8k,) = (line for line in lines if line.startswith("gsm8k "))
+    assert gsm8k.endswith("; exact_match_strict, exact_match_flexible; 5-shot by default")
+
+
+def test_list_all_benchmarks_shows_subjects_and_groups() -> None:
+    output = run("list", "benchmarks", "--all").output
+    assert "\n  mmlu_stem\n" in output
+    assert "\n  mmlu_world_religions\n" in output
+    assert "mmlu_stem" not in run("list", "benchmarks").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["compare", "org/a"], "compare needs two models or more; `run` takes one"),
+        (["compare", "x=org/a", "x=org/b"], "two models have the label 'x'"),
+        (
+            ["compare", "one=org/a", "two=org/b", "--baseline", "oen"],
+            "no model has the label 'oen'; did you mean 'one'? (labels: one, two)",
+        ),
+        (["run", "nothing.gguf"], "nothing.gguf: no such file"),
+        (["run", "org/a", "-b", "gms8k"], "unknown benchmark 'gms8k'; did you mean 'gsm8k'?"),
+        (["run", "org/a", "-b", " , "], "no benchmark is named"),
+        (["run", "org/a", "--json", "no/such/x.json"], "the folder no/such does not exist"),
+        (["run", "org/a", "-b", "mmlu", "--data", "nowhere"], "data folder nowhere does not exist"),
+        (["run", "org/a", "--limit", "0"], "Invalid value for '--limit'"),
+    ],
+)
+def test_wrong_input_is_a_line_and_exit_code_2(
+    arguments: list[str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_an_unknown_runtime_is_refused_with_a_suggestion() -> None:
+    result = run("run", "ggfu[path=m.gguf]", "-b", "pajamas_knowledge", "--limit", "1")
+    assert result.exit_code == 2
+    assert "unknown runtime 'ggfu'; did you mean 'gguf'?" in result.stderr
+
+
+def test_an_unknown_option_of_a_runtime_is_refused_with_a_suggestion() -> None:
+    result = run("run", "gguf[path=m.gguf,n_ctxt=64]", "-b", "pajamas_knowledge", "--limit", "1")
+    assert result.exit_code == 2
+    assert "the gguf runtime has no option 'n_ctxt'; did you mean 'n_ctx'?" in result.stderr
