@@ -107,7 +107,7 @@ class Gsm8k(Benchmark[WordProblem]):
                 "exact_match_strict": float(normalize(strict) == gold),
                 "exact_match_flexible": float(normalize(flexible) == gold),
             },
-            prediction=strict,
+            prediction=normalize(strict),
         )
 
     def gold(self, doc: WordProblem) -> str:

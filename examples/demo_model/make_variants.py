@@ -122,15 +122,19 @@ def add_tokenizer(writer: gguf.GGUFWriter, model: Path, config: dict[str, Any]) 
     ]
     merges = [m if isinstance(m, str) else " ".join(m) for m in tokenizer["model"]["merges"]]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    splits_digits = '"Digits"' in json.dumps(tokenizer["pre_tokenizer"])
+    writer.add_tokenizer_pre("smollm" if splits_digits else "gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges(merges)
     writer.add_bos_token_id(special[settings["bos_token"]])
     writer.add_eos_token_id(special[settings["eos_token"]])
-    writer.add_eot_token_id(special["<|end|>"])
-    writer.add_add_bos_token(True)
-    writer.add_chat_template(settings["chat_template"])
+    if "<|end|>" in special:
+        writer.add_eot_token_id(special["<|end|>"])
+    post_processor = json.dumps(tokenizer["post_processor"])
+    writer.add_add_bos_token(settings["bos_token"] in post_processor)
+    if template := settings.get("chat_template"):
+        writer.add_chat_template(template)
 
 
 def write_gguf(model: Path, out: Path, half: bool) -> None:

@@ -131,18 +131,21 @@ class FakeRuntime(TokenRuntime):
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
         for start in range(0, len(generations), self.batch_sequences):
             batch = generations[start : start + self.batch_sequences]
-            for generation in reversed(batch):
+            longest = max(len(g.prompt) for g in batch)
+            too_large = len(batch) > self.texts_at_once or longest > self.longest_prompt
+            for number, generation in enumerate(reversed(batch)):
+                new: list[int] = []  # as engines do, it starts from the prompt
                 while not generation.finish_reason:
-                    generation.push(self._next(generation))
-            # Late, so that whole texts are lost: what is finished is not yet handed over.
-            if len(batch) > self.texts_at_once:
-                raise OutOfMemoryError("no room")
-            if max(len(g.prompt) for g in batch) > self.longest_prompt:
+                    new.append(self._next(generation.prompt, new))
+                    generation.push(new[-1])
+                    if too_large and number:  # in the middle: one text is done, another begun
+                        raise OutOfMemoryError("no room")
+            if too_large:
                 raise OutOfMemoryError("no room")
             self.generated.append(len(batch))
             yield from reversed(batch)
 
-    def _next(self, generation: Generation) -> int:
+    def _next(self, prompt: Sequence[int], new: Sequence[int]) -> int:
         if self.script is not None:
-            return self.script[len(generation.tokens)]
-        return most_probable([*generation.prompt, *generation.tokens], 1)[0]
+            return self.script[len(new)]
+        return most_probable([*prompt, *new], 1)[0]

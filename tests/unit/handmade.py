@@ -1,0 +1,113 @@
+"""A small result document made by hand."""
+
+from collections.abc import Mapping, Sequence
+
+from pajamas_eval.document import (
+    FORMAT_VERSION,
+    AnswerRecord,
+    AnswerSet,
+    BenchmarkRecord,
+    Document,
+    Fairness,
+    Machine,
+    ModelRecord,
+    QuestionRecord,
+    RunSettings,
+    TokenCheck,
+)
+from pajamas_eval.runtime import Identity
+
+
+def identity(**changes: object) -> Identity:
+    known: dict[str, object] = {
+        "runtime": "gguf",
+        "path": "m.gguf",
+        "digest": "00" * 32,
+        "size_bytes": 12_345_678,
+        "architecture": "llama",
+        "parameters": 1000,
+        "quantization": "Q4_K_M",
+        "bits_per_weight": 4.5,
+        "dtype": "f16 cache",
+        "device": "CPU",
+        "versions": {"llama-cpp-python": "0.3.36"},
+    }
+    return Identity(**(known | changes))  # type: ignore[arg-type]
+
+
+def answer(doc_id: str, value: float | str) -> AnswerRecord:
+    """Right (1.0), wrong (0.0), or an error's text."""
+    if isinstance(value, str):
+        return AnswerRecord(doc_id=doc_id, scores={}, error=value)
+    return AnswerRecord(doc_id=doc_id, scores={"acc": value}, prediction="0", seconds=0.1)
+
+
+def answer_set(label: str, values: Mapping[str, float | str], **changes: object) -> AnswerSet:
+    known: dict[str, object] = {
+        "wall_seconds": 2.0,
+        "engine_seconds": 1.5,
+        "evaluated_tokens": 3000,
+        "ideal_tokens": 3000,
+        "generated_tokens": 0,
+        "notes": [],
+    }
+    answers = [answer(doc_id, value) for doc_id, value in values.items()]
+    return AnswerSet(label=label, answers=answers, **(known | changes))  # type: ignore[arg-type]
+
+
+def document(
+    sets: Sequence[AnswerSet],
+    *,
+    tags: Mapping[str, tuple[str, ...]] | None = None,
+    available: int | None = None,
+    notes: Sequence[str] = (),
+    fairness_notes: Sequence[str] = (),
+) -> Document:
+    """One benchmark called `quiz`, whose questions are those of the first set."""
+    questions = [
+        QuestionRecord(
+            doc_id=a.doc_id,
+            doc_hash="d",
+            prompt_hash="p",
+            tags=(tags or {}).get(a.doc_id, ()),
+            gold="0",
+        )
+        for a in sets[0].answers
+    ]
+    labels = [s.label for s in sets]
+    return Document(
+        format_version=FORMAT_VERSION,
+        program_version="0.1.0",
+        created="2025-01-01T00:00:00+00:00",
+        machine=Machine(system="Linux", processor="x", cores=2, memory_bytes=8, python="3.11"),
+        settings=RunSettings(
+            seed=1, limit=None, shots=None, context_length=64, chat_template=None, confidence=0.95
+        ),
+        baseline=labels[0],
+        models=[
+            ModelRecord(
+                label=label,
+                spec=f"{label}.gguf",
+                identity=identity(),
+                load_seconds=0.5,
+                peak_memory_bytes=1_500_000_000,
+            )
+            for label in labels
+        ],
+        fairness=Fairness(
+            prompts="abcdef0123456789",
+            tokens=[TokenCheck(label=label, identical=8, total=8) for label in labels[1:]],
+            notes=list(fairness_notes),
+        ),
+        benchmarks=[
+            BenchmarkRecord(
+                name="quiz",
+                metrics=["acc"],
+                shots=0,
+                available=len(questions) if available is None else available,
+                notes=list(notes),
+                questions=questions,
+                answer_sets=list(sets),
+            )
+        ],
+    )

@@ -1,0 +1,264 @@
+"""One versioned file holds everything a run found; what it does not understand it refuses."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from handmade import answer_set, document
+
+from pajamas_eval.document import (
+    FORMAT_VERSION,
+    Comparison,
+    Document,
+    ScoreSummary,
+    check_writable,
+    encode,
+    json_schema,
+    read,
+    write,
+)
+from pajamas_eval.errors import UsageError
+from pajamas_eval.statistics.paired import tango_interval
+from pajamas_eval.statistics.proportions import wilson_interval
+from pajamas_eval.summary import summarize
+
+
+def example() -> Document:
+    made = document(
+        [
+            answer_set("base", {"a": 1.0, "b": 0.0, "c": 1.0, "d": 1.0, "e": "it broke"}),
+            answer_set("q4", {"a": 1.0, "b": 1.0, "c": 0.0, "d": "no memory", "e": 1.0}),
+        ],
+        tags={"a": ("easy", "all"), "b": ("all",), "c": ("easy",), "e": ("hard",)},
+    )
+    summarize(made)
+    return made
+
+
+def plain() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(encode(example()))
+    return content
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(UsageError) as caught:
+        read(path)
+    return str(caught.value)
+
+
+# -- reading and writing -------------------------------------------------------------------
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    write(example(), tmp_path / "x.json")
+    assert read(tmp_path / "x.json") == example()
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_the_file_is_json_for_people(tmp_path: Path) -> None:
+    write(example(), tmp_path / "x.json")
+    text = (tmp_path / "x.json").read_text("utf-8")
+    assert text.startswith(f'{{\n "format_version": {FORMAT_VERSION},\n')
+    assert text.endswith("}\n")
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("something long and old" * 1000)
+    write(example(), tmp_path / "x.json")
+    assert read(tmp_path / "x.json") == example()
+
+
+def test_odd_text_survives(tmp_path: Path) -> None:
+    made = example()
+    made.models[0].error = 'nul \0, escape \x1b, snowman ☃, quote "\n'
+    write(made, tmp_path / "x.json")
+    assert read(tmp_path / "x.json") == made
+
+
+def test_a_lone_surrogate_does_not_lose_the_run(tmp_path: Path) -> None:
+    """A path that is no UTF-8 reaches Python with surrogates in it."""
+    made = example()
+    made.models[0].spec = "m\udcff.gguf"
+    write(made, tmp_path / "x.json")
+    back = read(tmp_path / "x.json")
+    assert back.models[0].spec == "m?.gguf"
+    made.models[0].spec = back.models[0].spec
+    assert back == made
+
+
+@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0])
+def test_another_format_version_is_refused(tmp_path: Path, version: int) -> None:
+    (tmp_path / "x.json").write_text(json.dumps(plain() | {"format_version": version}))
+    assert refused(tmp_path / "x.json") == (
+        f"{tmp_path / 'x.json'} has format version {version}; this program reads {FORMAT_VERSION}"
+    )
+
+
+def test_a_newer_version_is_refused_as_such_whatever_else_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"format_version": 99, "all": "new"}')
+    assert "has format version 99" in refused(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("place", ["document", "model", "question", "answer"])
+def test_an_unknown_field_is_refused(tmp_path: Path, place: str) -> None:
+    content = plain()
+    benchmark = content["benchmarks"][0]
+    {
+        "document": content,
+        "model": content["models"][0],
+        "question": benchmark["questions"][0],
+        "answer": benchmark["answer_sets"][0]["answers"][0],
+    }[place]["surprise"] = 1
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    assert "unknown field `surprise`" in refused(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no json",
+        b"[]",
+        b"{}",
+        b'{"format_version": "1"}',
+        b'{"format_version": 1}',
+        b'{"format_version": 1',
+        b"\xff\xfe\x00",
+        b'{"format_version": 1, "baseline": "\xff"}',
+        b'{"format_version": 1, "models": ' + b"[" * 100_000,
+    ],
+)
+def test_garbage_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    assert refused(tmp_path / "x.json").startswith(f"{tmp_path / 'x.json'} is no result document:")
+
+
+def test_a_document_cut_short_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_bytes(encode(example())[:-100])
+    assert "is no result document" in refused(tmp_path / "x.json")
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert refused(tmp_path / "x.json") == (
+        f"cannot read {tmp_path / 'x.json'}: No such file or directory"
+    )
+    assert "cannot read" in refused(tmp_path)
+
+
+def test_a_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "x.json"
+    with pytest.raises(UsageError, match=r"cannot write .*: No such file or directory"):
+        write(example(), path)
+    with pytest.raises(UsageError, match=r"cannot write .*: the folder .* does not exist"):
+        check_writable(path)
+
+
+def test_a_folder_without_permission_is_found_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(UsageError, match=r"cannot write .*: permission denied"):
+        check_writable(tmp_path / "x.json")
+
+
+def test_a_path_that_can_be_written_is_left_alone(tmp_path: Path) -> None:
+    check_writable(tmp_path / "x.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_schema_describes_a_written_document() -> None:
+    schema = json_schema()
+    named = schema["$defs"][schema["$ref"].rpartition("/")[2]]
+    assert set(named["required"]) <= set(plain()) <= set(named["properties"])
+    assert named["additionalProperties"] is False
+
+
+def test_a_written_document_is_valid_by_its_schema() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.validate(plain(), json_schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(plain() | {"surprise": 1}, json_schema())
+
+
+# -- summaries -----------------------------------------------------------------------------
+
+
+def scores(made: Document, subset: str | None = None) -> dict[str, ScoreSummary]:
+    return {s.label: s for s in made.scores if s.subset == subset}
+
+
+def test_errors_count_neither_as_right_nor_as_wrong() -> None:
+    found = scores(example())
+    assert (found["base"].count, found["base"].value) == (4, 0.75)
+    assert (found["q4"].count, found["q4"].value) == (4, 0.75)
+    assert (found["q4"].lower, found["q4"].upper) == wilson_interval(3, 4, 0.95)
+
+
+def test_every_subset_has_a_score_of_its_own() -> None:
+    made = example()
+    assert [s.subset for s in made.scores if s.label == "q4"] == [None, "all", "easy", "hard"]
+    assert (scores(made, "easy")["q4"].count, scores(made, "easy")["q4"].value) == (2, 0.5)
+    assert (scores(made, "all")["base"].count, scores(made, "all")["base"].value) == (2, 0.5)
+
+
+def test_a_subset_without_answers_has_no_value_and_knows_nothing() -> None:
+    hard = scores(example(), "hard")["base"]
+    assert (hard.count, hard.value, hard.lower, hard.upper) == (0, 0.0, 0.0, 1.0)
+
+
+def test_an_error_on_either_side_leaves_the_question_out_of_the_comparison() -> None:
+    lower, upper = tango_interval(1, 1, 3, 0.95)
+    assert example().comparisons == [
+        Comparison(
+            benchmark="quiz",
+            label="q4",
+            metric="acc",
+            count=3,
+            gains=1,
+            losses=1,
+            difference=0.0,
+            lower=lower,
+            upper=upper,
+        )
+    ]
+
+
+def test_gains_are_the_variants_and_losses_the_baselines() -> None:
+    made = document(
+        [
+            answer_set("base", dict.fromkeys("abcde", 0.0)),
+            answer_set("better", dict.fromkeys("abcde", 1.0)),
+            answer_set("same", dict.fromkeys("abcde", 0.0)),
+        ]
+    )
+    summarize(made)
+    found = [(c.label, c.gains, c.losses, c.difference) for c in made.comparisons]
+    assert found == [("better", 5, 0, 1.0), ("same", 0, 0, 0.0)]
+
+
+def test_models_without_a_question_in_common_have_an_empty_comparison() -> None:
+    made = document(
+        [answer_set("base", {"a": "x", "b": 1.0}), answer_set("q4", {"a": 1.0, "b": "x"})]
+    )
+    summarize(made)
+    (comparison,) = made.comparisons
+    assert (comparison.count, comparison.difference) == (0, 0.0)
+    assert (comparison.lower, comparison.upper) == (-1.0, 1.0)
+
+
+def test_without_a_baseline_there_is_nothing_to_compare_with() -> None:
+    made = document([answer_set("base", {"a": 1.0}), answer_set("q4", {"a": 1.0})])
+    del made.benchmarks[0].answer_sets[0]
+    summarize(made)
+    assert made.comparisons == []
+    assert [s.label for s in made.scores] == ["q4"]
+
+
+def test_the_confidence_is_the_runs() -> None:
+    made = example()
+    made.settings.confidence = 0.5
+    summarize(made)
+    assert (scores(made)["q4"].lower, scores(made)["q4"].upper) == wilson_interval(3, 4, 0.5)
+    assert (made.comparisons[0].lower, made.comparisons[0].upper) == tango_interval(1, 1, 3, 0.5)

@@ -1,0 +1,460 @@
+"""What becomes of models, questions and answers, with every model a stub in this process."""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from handmade import identity
+
+from pajamas_eval import evaluate as evaluate_module
+from pajamas_eval.benchmarks.gsm8k import Gsm8k
+from pajamas_eval.benchmarks.mmlu import Mmlu
+from pajamas_eval.data import DataSource
+from pajamas_eval.document import AnswerRecord, Document, encode
+from pajamas_eval.errors import RunError, UsageError
+from pajamas_eval.evaluate import _Gathering, evaluate
+from pajamas_eval.fairness import describe_difference
+from pajamas_eval.model_spec import ModelSpec
+from pajamas_eval.questions import prepare
+from pajamas_eval.requests import (
+    Failure,
+    GenerateUntil,
+    GenerationResult,
+    LogLikelihood,
+    LogLikelihoodResult,
+    LogLikelihoodRolling,
+    Request,
+    Result,
+)
+from pajamas_eval.runtime import Capabilities, Settings, Usage
+from pajamas_eval.worker import Finished, Loaded, Opened
+
+BOS = 1
+TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"
+
+
+class Stub:
+    """Stands in for a worker; how it behaves is in the model's options.
+
+    Options:
+        right: Numbers of the questions it answers rightly.
+        fails_after: Results it gives before its process dies.
+        error: Raised at `open` or `load`.
+        failures: Numbers of the questions whose first request fails.
+        prefix, offset: The tokens in front of a text, and what is added to each of its tokens.
+    """
+
+    opened: list["Stub"]
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec, self.label, self.options = spec, spec.label, dict(spec.options)
+        self.asked: list[Request] = []
+        self.closed = 0
+        self.context_length: int | None = None
+        self.opened.append(self)
+
+    def open(self) -> Opened:
+        if self.options.get("open_error"):
+            raise UsageError(f"{self.label}: no such model")
+        kinds = self.options.get("kinds", {LogLikelihood, LogLikelihoodRolling, GenerateUntil})
+        settings = Settings(
+            context_length=self.options.get("context_length", 64),  # type: ignore[arg-type]
+            prefix_tokens=self.prefix,
+            bos_token="",
+            eos_token="",
+            chat_template=self.options.get("template"),  # type: ignore[arg-type]
+        )
+        return Opened(settings, Capabilities(frozenset(kinds)))  # type: ignore[call-overload]
+
+    @property
+    def prefix(self) -> tuple[int, ...]:
+        return self.options.get("prefix", ())  # type: ignore[return-value]
+
+    def tokenize(self, requests: Sequence[Request]) -> list[list[int]]:
+        found = []
+        for r in requests:
+            text = r.context + r.continuation if isinstance(r, LogLikelihood) else r.prompt  # type: ignore[union-attr]
+            offset = 1 if self.options.get("odd_tokens", "\0") in text else 0  # type: ignore[operator]
+            found.append([*self.prefix, *(ord(c) + offset for c in text)])
+        return found
+
+    def fingerprints(self, requests: Sequence[Request]) -> list[bytes]:
+        return [str(tokens).encode() for tokens in self.tokenize(requests)]
+
+    def load(self, context_length: int) -> Loaded:
+        self.context_length = context_length
+        if self.options.get("load_error"):
+            raise UsageError(f"{self.label}: the weights are broken")
+        return Loaded(identity(path=str(self.options["path"])), 0.25)
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Result] | Finished]:
+        self.asked += requests
+        order = list(range(len(requests)))
+        random.Random(5).shuffle(order)
+        for done, i in enumerate(order):
+            if done == self.options.get("fails_after"):
+                raise RunError(f"{self.label}: the worker process died")
+            yield i, self._result(requests, i)
+        usage = Usage(evaluated_tokens=10 * len(requests), engine_seconds=2.0, notes=["a note"])
+        yield Finished(usage, 1000)
+
+    def _result(self, requests: Sequence[Request], i: int) -> Result:
+        request = requests[i]
+        if isinstance(request, GenerateUntil):
+            return GenerationResult("#### 7", "stop", 4, 30, 2, 0.5)
+        number, choice = divmod(i, 4)
+        if choice == 0 and number in self.options.get("failures", ()):  # type: ignore[operator]
+            return Failure("the logits are no numbers")
+        # The right answer of question n is choice n % 4.
+        wanted = (number + (number not in self.options.get("right", range(99)))) % 4  # type: ignore[operator]
+        return LogLikelihoodResult(-float(choice != wanted), choice == wanted, 1, 2, 30, 1, 0.5)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Silent:
+    """Progress that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.counts: list[list[object]] = []
+
+    def step(self, text: str) -> None:
+        self.steps.append(text)
+
+    def start(self, label: str, benchmark: str, total: int) -> None:
+        self.counts.append([label, benchmark, total, 0, "open"])
+
+    def advance(self, questions: int) -> None:
+        self.counts[-1][3] += questions  # type: ignore[operator]
+
+    def finish(self) -> None:
+        self.counts[-1][4] = "done"
+
+
+@pytest.fixture(autouse=True)
+def stubs(monkeypatch: pytest.MonkeyPatch) -> list[Stub]:
+    """Every stub made during a test, in order."""
+    made: list[Stub] = []
+    monkeypatch.setattr(Stub, "opened", made, raising=False)
+    monkeypatch.setattr(evaluate_module, "Worker", Stub)
+    return made
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataSource:
+    """Six questions of MMLU, the n-th with the answer n % 4, and two of GSM8K."""
+    for name, rows in {
+        "mmlu": [
+            {"question": f"{i}?", "subject": "anatomy", "choices": list("wxyz"), "answer": i % 4}
+            for i in range(6)
+        ],
+        "gsm8k": [{"question": f"{i}?", "answer": f"#### {i}"} for i in (7, 8)],
+    }.items():
+        (tmp_path / name).mkdir()
+        lines = [json.dumps(row) + "\n" for row in rows]
+        (tmp_path / name / "test.jsonl").write_text("".join(lines))
+    return DataSource(tmp_path)
+
+
+def model(label: str, **options: object) -> ModelSpec:
+    return ModelSpec(label, "stub", {"path": f"{label}.gguf", **options})
+
+
+BENCHMARKS = [Mmlu("mmlu_anatomy"), Gsm8k("gsm8k")]
+
+
+def ask(data: DataSource, *models: ModelSpec, **options: object) -> Document:
+    benchmarks = options.pop("benchmarks", BENCHMARKS)
+    return evaluate(
+        models,
+        benchmarks,  # type: ignore[arg-type]
+        data,
+        options.pop("progress", Silent()),  # type: ignore[arg-type]
+        shots=0,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def answers(document: Document, label: str, benchmark: int = 0) -> list[AnswerRecord]:
+    (found,) = (s for s in document.benchmarks[benchmark].answer_sets if s.label == label)
+    return found.answers
+
+
+def refused(data: DataSource, *models: ModelSpec, **options: object) -> str:
+    with pytest.raises(UsageError) as caught:
+        ask(data, *models, **options)
+    return str(caught.value)
+
+
+# -- a run ---------------------------------------------------------------------------------
+
+
+def test_every_model_is_asked_the_same_and_judged(data: DataSource, stubs: list[Stub]) -> None:
+    document = ask(data, model("base"), model("q4", right={0, 1, 2, 5}))
+    assert stubs[0].asked == stubs[1].asked
+    assert len(stubs[0].asked) == 6 * 4 + 2
+    assert [a.scores["acc"] for a in answers(document, "base")] == [1.0] * 6
+    assert [a.scores["acc"] for a in answers(document, "q4")] == [1, 1, 1, 0, 0, 1]
+    assert [a.doc_id for a in answers(document, "q4")] == [
+        q.doc_id for q in document.benchmarks[0].questions
+    ]
+    (comparison,) = (c for c in document.comparisons if c.metric == "acc")
+    assert (comparison.label, comparison.gains, comparison.losses) == ("q4", 0, 2)
+
+
+def test_answers_hold_what_later_questions_need(data: DataSource) -> None:
+    document = ask(data, model("base"))
+    choice, text = answers(document, "base")[1], answers(document, "base", 1)[0]
+    assert choice == AnswerRecord(
+        doc_id="anatomy/1",
+        scores={"acc": 1.0},
+        prediction="1",
+        log_probabilities=[-1.0, 0.0, -1.0, -1.0],
+        is_greedy=[False, True, False, False],
+        prompt_tokens=120,
+        token_count=4,
+        truncated_tokens=4,
+        seconds=2.0,
+    )
+    assert text == AnswerRecord(
+        doc_id="0",
+        scores={"exact_match_strict": 1.0, "exact_match_flexible": 1.0},
+        prediction="7",
+        text="#### 7",
+        finish_reason="stop",
+        prompt_tokens=30,
+        token_count=4,
+        truncated_tokens=2,
+        seconds=0.5,
+    )
+
+
+def test_what_a_model_cost_is_kept(data: DataSource) -> None:
+    document = ask(data, model("base"))
+    record = document.models[0]
+    assert (record.load_seconds, record.peak_memory_bytes, record.error) == (0.25, 1000, None)
+    assert record.identity == identity(path="base.gguf")
+    mmlu = document.benchmarks[0].answer_sets[0]
+    assert (mmlu.evaluated_tokens, mmlu.engine_seconds, mmlu.notes) == (240, 2.0, ["a note"])
+
+
+def test_a_document_says_how_it_was_made(data: DataSource) -> None:
+    document = ask(data, model("base"), model("q4"), limit=3, seed=7, confidence=0.9)
+    settings = document.settings
+    assert (settings.limit, settings.seed, settings.confidence, settings.shots) == (3, 7, 0.9, 0)
+    assert settings.chat_template is None
+    assert document.baseline == "base"
+    assert [(b.name, len(b.questions), b.available) for b in document.benchmarks] == [
+        ("mmlu_anatomy", 3, 6),
+        ("gsm8k", 2, 2),
+    ]
+    assert document.machine.cores >= 1
+    assert document.machine.memory_bytes > 1_000_000
+    assert encode(document)
+
+
+def test_progress_follows_every_question(data: DataSource) -> None:
+    progress = Silent()
+    ask(data, model("base"), model("q4", failures={2}), progress=progress)
+    assert progress.counts == [
+        ["base", "mmlu_anatomy", 6, 6, "done"],
+        ["base", "gsm8k", 2, 2, "done"],
+        ["q4", "mmlu_anatomy", 6, 6, "done"],
+        ["q4", "gsm8k", 2, 2, "done"],
+    ]
+
+
+def test_models_are_closed_whatever_happens(data: DataSource, stubs: list[Stub]) -> None:
+    ask(data, model("base"), model("q4", fails_after=1))
+    refused(data, model("a"), model("b", open_error=True))
+    assert len(stubs) == 4
+    assert all(stub.closed for stub in stubs)
+
+
+# -- gathering -----------------------------------------------------------------------------
+
+
+def likely(log_probability: float) -> LogLikelihoodResult:
+    return LogLikelihoodResult(log_probability, False, 1, 1, 5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_results_may_come_in_any_order(data: DataSource, seed: int) -> None:
+    gathering = _Gathering(prepare(Mmlu("mmlu_anatomy"), data))
+    order = list(range(24))
+    random.Random(seed).shuffle(order)
+    completed = [gathering.take(i, likely(-float(i))) for i in order]
+    assert sum(completed) == 6
+    assert completed[-1] == 1
+    found = gathering.answer_set("q4", 1.0).answers
+    assert [a.log_probabilities for a in found] == [
+        [-float(4 * i + j) for j in range(4)] for i in range(6)
+    ]
+
+
+def test_a_question_with_a_failed_request_is_an_error_and_has_no_score(data: DataSource) -> None:
+    gathering = _Gathering(prepare(Mmlu("mmlu_anatomy"), data))
+    for i in range(24):
+        gathering.take(i, Failure(f"failure {i}") if i in (5, 6) else likely(0.0))
+    found = gathering.answer_set("q4", 1.0).answers
+    assert [a.error for a in found] == [None, "failure 5", None, None, None, None]
+    assert (found[1].scores, found[1].prediction) == ({}, None)
+
+
+def test_a_question_that_was_not_reached_is_an_error(data: DataSource) -> None:
+    gathering = _Gathering(prepare(Mmlu("mmlu_anatomy"), data))
+    for i in range(6):
+        gathering.take(i, likely(0.0))
+    found = gathering.answer_set("q4", 1.0).answers
+    assert found[0].error is None
+    assert {a.error for a in found[1:]} == {"the model did not get to this question"}
+
+
+# -- failing models ------------------------------------------------------------------------
+
+
+def test_a_model_that_dies_keeps_its_answers_and_the_others_go_on(data: DataSource) -> None:
+    progress = Silent()
+    document = ask(data, model("base"), model("q4", fails_after=20), model("q2"), progress=progress)
+    assert [m.error for m in document.models] == [None, "q4: the worker process died", None]
+    kept = [a for a in answers(document, "q4") if a.error is None]
+    assert 0 < len(kept) < 6
+    assert all(a.scores == {"acc": 1.0} for a in kept)
+    assert len([a for a in answers(document, "q2") if a.error is None]) == 6
+    compared = {c.label: c.count for c in document.comparisons if c.metric == "acc"}
+    assert compared == {"q4": len(kept), "q2": 6}
+    assert "failed: q4: the worker process died" in progress.steps
+    assert all(count[4] == "done" for count in progress.counts)
+
+
+def test_a_model_that_cannot_be_loaded_is_marked_and_the_others_go_on(data: DataSource) -> None:
+    document = ask(data, model("base", load_error=True), model("q4"))
+    assert [m.error for m in document.models] == ["base: the weights are broken", None]
+    assert document.models[0].identity is None
+    assert [s.label for s in document.benchmarks[0].answer_sets] == ["q4"]
+    assert document.comparisons == []
+    assert {s.label for s in document.scores} == {"q4"}
+
+
+def test_a_model_that_cannot_be_opened_ends_the_run_before_it_starts(
+    data: DataSource, stubs: list[Stub]
+) -> None:
+    assert refused(data, model("base"), model("q4", open_error=True)) == "q4: no such model"
+    assert all(stub.context_length is None for stub in stubs), "a model was loaded for nothing"
+
+
+def test_bad_data_is_found_before_any_model_is_started(tmp_path: Path, stubs: list[Stub]) -> None:
+    assert "found neither" in refused(DataSource(tmp_path), model("base"))
+    assert not stubs
+
+
+# -- fairness ------------------------------------------------------------------------------
+
+
+def test_equal_tokenizations_are_shown_to_be_equal(data: DataSource) -> None:
+    document = ask(data, model("base"), model("q4"), model("q2"))
+    checks = document.fairness.tokens
+    assert [(c.label, c.identical, c.total) for c in checks] == [("q4", 26, 26), ("q2", 26, 26)]
+    assert all(c.first_difference is None for c in checks)
+    assert document.fairness.notes == []
+
+
+def test_different_tokenizations_are_counted_and_the_first_is_shown(data: DataSource) -> None:
+    document = ask(data, model("base"), model("q4", odd_tokens="4?"))
+    (check,) = document.fairness.tokens
+    assert (check.identical, check.total) == (22, 26)
+    first = check.first_difference
+    assert first is not None
+    assert (first.benchmark, first.doc_id) == ("mmlu_anatomy", "anatomy/4")
+    assert first.text.endswith("4?\nA. w\nB. x\nC. y\nD. z\nAnswer: A")
+    assert first.variant_tokens == [t + 1 for t in first.baseline_tokens]
+    assert describe_difference(check) == (
+        "first in mmlu_anatomy anatomy/4, from token 0: [84, 104, 101, 32, 102] against "
+        "[85, 105, 102, 33, 103], in a text that ends "
+        "'atomy.\\n\\n4?\\nA. w\\nB. x\\nC. y\\nD. z\\nAnswer: A'"
+    )
+
+
+def test_a_difference_in_a_later_benchmark_is_placed_there(data: DataSource) -> None:
+    document = ask(data, model("base"), model("q4", odd_tokens="8?"))
+    first = document.fairness.tokens[0].first_difference
+    assert first is not None
+    assert (first.benchmark, first.doc_id) == ("gsm8k", "1")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "reason"),
+    [
+        (
+            (),
+            (BOS,),
+            "not comparable: base starts every text with no BOS token, q4 with [1]; set it for "
+            "one of them, for example q4=runtime[path=…,add_bos=false]",
+        ),
+        (
+            (BOS,),
+            (),
+            "not comparable: base starts every text with [1], q4 with no BOS token; set it for "
+            "one of them, for example q4=runtime[path=…,add_bos=true]",
+        ),
+    ],
+)
+def test_bos_on_one_side_only_is_refused(
+    data: DataSource, stubs: list[Stub], ours: tuple[int], theirs: tuple[int], reason: str
+) -> None:
+    assert refused(data, model("base", prefix=ours), model("q4", prefix=theirs)) == reason
+    assert all(stub.context_length is None for stub in stubs), "a model was loaded for nothing"
+
+
+def test_bos_on_one_side_of_different_tokenizers_is_counted_only(data: DataSource) -> None:
+    document = ask(data, model("base"), model("q4", prefix=(BOS,), odd_tokens="?"))
+    assert document.fairness.tokens[0].identical == 0
+
+
+def test_impossible_requests_are_refused_before_anything_is_loaded(
+    data: DataSource, stubs: list[Stub]
+) -> None:
+    assert refused(data, model("base"), model("q4", kinds={LogLikelihood})) == (
+        "q4 cannot run gsm8k: its runtime does not answer GenerateUntil requests"
+    )
+    assert all(stub.context_length is None for stub in stubs)
+    assert ask(data, model("q4", kinds={LogLikelihood}), benchmarks=BENCHMARKS[:1])
+
+
+def test_all_models_use_the_least_context_length(data: DataSource, stubs: list[Stub]) -> None:
+    document = ask(data, model("a"), model("b", context_length=32), model("c", context_length=48))
+    assert document.settings.context_length == 32
+    assert [stub.context_length for stub in stubs] == [32, 32, 32]
+    assert document.fairness.notes == [
+        "context lengths differ; all models use 32 tokens, the limit of b"
+    ]
+
+
+def test_the_digest_of_the_prompts_tells_runs_apart(data: DataSource) -> None:
+    whole, again = (ask(data, model("a")).fairness.prompts for _ in range(2))
+    part = ask(data, model("a"), limit=3).fairness.prompts
+    assert whole == again != part
+
+
+# -- chat templates ------------------------------------------------------------------------
+
+
+def test_all_models_are_asked_through_the_baselines_template(
+    data: DataSource, stubs: list[Stub]
+) -> None:
+    document = ask(data, model("base", template=TEMPLATE), model("q4"), apply_chat_template=True)
+    asked = stubs[1].asked[-1]
+    assert isinstance(asked, GenerateUntil)
+    assert asked.prompt == "<user>Question: 8?\nAnswer:<assistant>"
+    assert stubs[0].asked == stubs[1].asked
+    assert document.settings.chat_template
+
+
+def test_a_baseline_without_a_template_is_refused(data: DataSource) -> None:
+    assert refused(
+        data, model("base"), model("q4", template=TEMPLATE), apply_chat_template=True
+    ) == ("base, the baseline, has no chat template to apply")

@@ -1,0 +1,306 @@
+"""What the terminal shows, to the character."""
+
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from handmade import answer_set, document, identity
+from rich.console import Console
+
+from pajamas_eval.document import Comparison, Document, TokenDifference
+from pajamas_eval.report.progress import BarProgress, PlainProgress, progress_for
+from pajamas_eval.report.terminal import sentence, show
+from pajamas_eval.report.text import percent, plural, points, printable, rate, size
+from pajamas_eval.summary import summarize
+
+EVIL = "a\x1b[31mb\x07c\x9bd\u202ee\rf\x7fg"
+"""Colour, bell, another escape, right-to-left override, carriage return, delete."""
+
+HARMLESS = "a�[31mb�c�d�e�f�g"
+
+
+def shown(made: Document, *, colour: bool = False) -> str:
+    stream = io.StringIO()
+    show(made, Console(file=stream, width=120, force_terminal=colour, color_system=None))
+    return stream.getvalue()
+
+
+def quiz() -> Document:
+    """A hundred questions: the variant gains 2 and loses 5, another fails twice."""
+    ids = [f"q{i}" for i in range(100)]
+    base = {d: float(i < 60) for i, d in enumerate(ids)}
+    variant = base | dict.fromkeys(ids[:5], 0.0) | dict.fromkeys(ids[60:62], 1.0)
+    failing = base | dict.fromkeys(ids[:2], "no room")
+    made = document(
+        [
+            answer_set("base", base),
+            answer_set("q4", variant, evaluated_tokens=99_999),
+            answer_set("q2", failing, notes=["smaller batches", "smaller batches"]),
+        ],
+        available=250,
+        notes=["this is made up"],
+        fairness_notes=["context lengths differ"],
+    )
+    made.benchmarks[0].answer_sets[1].answers[7].truncated_tokens = 3
+    made.models[1].identity = identity(size_bytes=4_000_000_000, notes=("expanded",))
+    made.models[2].error = "q2: it stopped"
+    made.fairness.tokens[1].identical = 6
+    made.fairness.tokens[1].first_difference = TokenDifference(
+        benchmark="quiz",
+        doc_id="q3",
+        text="What is [this]?",
+        baseline_tokens=[1, 2, 3, 4],
+        variant_tokens=[1, 2, 9, 4],
+    )
+    summarize(made)
+    return made
+
+
+def test_the_whole_report() -> None:
+    lines = [line.rstrip() for line in shown(quiz()).splitlines()]
+    assert (
+        "\n".join(lines)
+        == """\
+quiz: 100 of 250 questions, 0-shot
+
+         acc                 difference          flips                          peak
+ model   [95 %]              [95 %]                +/−   errors   tokens/s    memory      size
+ ─────────────────────────────────────────────────────────────────────────────────────────────
+ base    60.0 [50.2, 69.1]   baseline                         0       2000   1.50 GB   12.3 MB
+ q4      57.0 [47.2, 66.3]   −3.0 [−9.5, +2.7]     2/5        0      66666   1.50 GB   4.00 GB
+ q2      59.2 [49.3, 68.4]   ±0.0 [−3.8, +3.8]     0/0        2       2000   1.50 GB   12.3 MB
+
+q4 scores 7 of 100 questions differently from the baseline: 2 better, 5 worse; \
+difference −3.0 points, 95 % interval −9.5 to +2.7.
+q4: 1 prompt did not fit in the context and lost text on the left
+q2 is right and wrong on the same 98 questions as the baseline; \
+difference ±0.0 points, 95 % interval −3.8 to +3.8.
+q2 failed on 2 questions, which count as errors and not as wrong: no room
+q2: smaller batches
+Note: this is made up
+
+q4: tokenization identical on 8/8 requests
+q2: tokenization identical on 6/8 requests; first in quiz q3, from token 2: \
+[3, 4] against [9, 4], in a text that ends 'What is [this]?'
+prompts identical for all models (digest abcdef012345)
+Note: context lengths differ
+q4: expanded
+FAILED q2: it stopped"""
+    )
+
+
+def test_a_single_model_is_compared_with_nothing() -> None:
+    made = document([answer_set("only", {"a": 1.0})])
+    summarize(made)
+    output = shown(made)
+    assert "quiz: 1 question, 0-shot" in output
+    for word in ("difference", "flips", "baseline", "tokenization", "errors"):
+        assert word not in output
+
+
+def test_a_model_without_answers_has_no_score() -> None:
+    made = document([answer_set("base", {"a": 1.0}), answer_set("q4", {"a": "no room"})])
+    made.models[1].identity = None
+    summarize(made)
+    (row,) = (line for line in shown(made).splitlines() if line.startswith(" q4 "))
+    assert row.split() == ["q4", "no", "answers", "1", "2000", "1.50", "GB", "?"]
+    assert "q4 and the baseline answered no question in common." in shown(made)
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_no_control_character_reaches_the_terminal(colour: bool) -> None:
+    """Whatever a model's files, a data set or an engine put into a text."""
+    made = quiz()
+    labels = {"base": f"base {EVIL}", "q4": f"q4 {EVIL}", "q2": f"q2 {EVIL}"}
+    made.baseline = labels[made.baseline]
+    for part in [*made.models, *made.fairness.tokens, *made.benchmarks[0].answer_sets]:
+        part.label = labels[part.label]
+    made.models[2].error = EVIL
+    made.models[1].identity = identity(notes=(EVIL,))
+    made.fairness.notes = [EVIL]
+    record = made.benchmarks[0]
+    record.notes = [EVIL]
+    record.answer_sets[1].notes = [EVIL]
+    record.answer_sets[2].answers[0].error = EVIL
+    difference = made.fairness.tokens[1].first_difference
+    assert difference
+    difference.doc_id = difference.text = EVIL
+    summarize(made)
+    output = shown(made, colour=colour)
+    assert HARMLESS in output
+    assert {char for char in output if not char.isprintable()} <= {"\n"}
+
+
+def test_markup_in_a_label_is_text() -> None:
+    made = document([answer_set("[red]base[/red]", {"a": 1.0}), answer_set("[/]", {"a": 1.0})])
+    summarize(made)
+    output = shown(made)
+    assert "[red]base[/red]" in output
+    assert "\n [/] " in output
+
+
+# -- sentences -----------------------------------------------------------------------------
+
+
+def comparison(count: int, gains: int, losses: int, **changes: Any) -> Comparison:
+    known: dict[str, Any] = {
+        "benchmark": "quiz",
+        "label": "q4",
+        "metric": "acc",
+        "count": count,
+        "gains": gains,
+        "losses": losses,
+        "difference": (gains - losses) / count if count else 0.0,
+        "lower": -0.0712,
+        "upper": 0.0149,
+    }
+    return Comparison(**(known | changes))
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (
+            comparison(100, 2, 5),
+            "q4 scores 7 of 100 questions differently from the baseline: 2 better, 5 worse; "
+            "difference −3.0 points, 95 % interval −7.1 to +1.5.",
+        ),
+        (
+            comparison(1, 1, 0),
+            "q4 scores 1 of 1 question differently from the baseline: 1 better, 0 worse; "
+            "difference +100.0 points, 95 % interval −7.1 to +1.5.",
+        ),
+        (
+            comparison(100, 0, 0),
+            "q4 is right and wrong on the same 100 questions as the baseline; "
+            "difference ±0.0 points, 95 % interval −7.1 to +1.5.",
+        ),
+        (
+            comparison(1, 0, 0),
+            "q4 is right and wrong on the same 1 question as the baseline; "
+            "difference ±0.0 points, 95 % interval −7.1 to +1.5.",
+        ),
+        (comparison(0, 0, 0), "q4 and the baseline answered no question in common."),
+    ],
+)
+def test_a_comparison_in_words(made: Comparison, words: str) -> None:
+    assert sentence(made, 0.95) == words
+
+
+def test_a_sentence_names_the_confidence() -> None:
+    assert "99.9 % interval" in sentence(comparison(100, 2, 5), 0.999)
+
+
+# -- figures -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0.0"), (1, "100.0"), (0.12345, "12.3"), (0.9999, "100.0")]
+)
+def test_percent(value: float, text: str) -> None:
+    assert percent(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "±0.0"),
+        (-0.0, "±0.0"),
+        (0.0004, "±0.0"),
+        (-0.0004, "±0.0"),
+        (0.0006, "+0.1"),
+        (-0.0006, "−0.1"),
+        (1.0, "+100.0"),
+        (-1.0, "−100.0"),
+    ],
+)
+def test_points(value: float, text: str) -> None:
+    assert points(value) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (12_345_678, "12.3 MB"),
+        (1_500_000_000, "1.50 GB"),
+        (1_234_000_000_000, "1234.00 GB"),
+    ],
+)
+def test_size(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0.0"), (7.25, "7.2"), (99.94, "99.9"), (100, "100"), (12345.6, "12346")],
+)
+def test_rate(value: float, text: str) -> None:
+    assert rate(value) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 questions"), (1, "1 question"), (2, "2 questions")]
+)
+def test_plural(count: int, text: str) -> None:
+    assert plural(count, "question") == text
+
+
+def test_printable_keeps_letters_lines_and_tabs() -> None:
+    assert printable("Ünï ☃ 日本\n\tx") == "Ünï ☃ 日本\n\tx"
+    assert printable(EVIL) == HARMLESS
+    assert printable("\ud800\u200b\0") == "���"
+
+
+def test_printable_escapes_markup_where_asked() -> None:
+    assert printable("[red]") == "[red]"
+    assert printable("[red]", markup=True) == r"\[red]"
+
+
+# -- progress ------------------------------------------------------------------------------
+
+
+@dataclass
+class Clock:
+    now: float = 100.0
+    asked: list[float] = field(default_factory=list)
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_plain_progress_says_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("pajamas_eval.report.progress.time", clock)
+    stream = io.StringIO()
+    progress = progress_for(Console(file=stream, width=40))
+    assert isinstance(progress, PlainProgress)
+    progress.step(f"loading {EVIL}")
+    progress.start("q4", "quiz", 100)
+    for _ in range(4):
+        clock.now += 10
+        progress.advance(20)
+    progress.finish()
+    assert stream.getvalue().splitlines() == [
+        f"loading {HARMLESS}",
+        "  q4 · quiz: 40 of 100",
+        "  q4 · quiz: 80 of 100",
+        "  q4 · quiz: 80 questions in 40.0 s",
+    ]
+
+
+def test_a_terminal_gets_a_bar_that_leaves_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    progress = progress_for(
+        Console(file=stream, width=80, force_terminal=True, color_system=None, legacy_windows=False)
+    )
+    assert isinstance(progress, BarProgress)
+    progress.step("loading [q4]")
+    progress.start("[q4]", "quiz", 2)
+    progress.advance(2)
+    progress.finish()
+    assert "loading [q4]…" in stream.getvalue()
+    assert "[q4] · quiz: 2 questions in 0.0 s" in stream.getvalue().splitlines()[-1]
