@@ -144,11 +144,11 @@ def _evaluate(
         specs,
         [benchmark(name) for name in names],
         DataSource(data),
-        progress_for(Console(stderr=True)),
+        progress_for(Console(stderr=True, emoji=False)),
         **options,
     )
     # Piped into a file or a pager, a table of 80 columns would break every row.
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console = Console(emoji=False, width=None if sys.stdout.isatty() else 120)
     show(document, console)
     if json_file:
         write(document, json_file)

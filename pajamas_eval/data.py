@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
@@ -86,7 +86,7 @@ def _read_folder(folder: Path, split: str, row_type: type[AnyRow]) -> Iterator[A
 
 def _read_jsonl(file: Path, row_type: type[AnyRow]) -> Iterator[AnyRow]:
     decoder = msgspec.json.Decoder(row_type, strict=False)
-    with file.open("rb") as stream:
+    with _open(file) as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
@@ -94,6 +94,13 @@ def _read_jsonl(file: Path, row_type: type[AnyRow]) -> Iterator[AnyRow]:
                 yield decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise UsageError(f"{file}, line {number}: {error}") from None
+
+
+def _open(file: Path) -> BinaryIO:
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from None
 
 
 def _read_parquet(paths: list[Path], row_type: type[AnyRow]) -> Iterator[AnyRow]:

@@ -78,8 +78,9 @@ def evaluate(
 
     # Bad data is found before any engine starts; prompts through a template come later.
     question_sets = questions(None, 1 if apply_chat_template else limit)
-    workers = [Worker(spec) for spec in specs]
+    workers: list[Worker] = []
     try:
+        workers += (Worker(spec) for spec in specs)
         progress.step(f"reading the tokenizers of {len(workers)} model(s)")
         opened = {worker.label: worker.open() for worker in workers}
         if apply_chat_template:

@@ -215,8 +215,8 @@ class TokenRuntime(Runtime):
     def loglikelihood(self, requests: Sequence[LogLikelihood]) -> Answers:
         """Log-probability of each continuation after its context.
 
-        An empty continuation has probability one. A continuation longer than the context length
-        and one that nothing stands in front of are failures.
+        An empty continuation has probability one. A continuation longer than the context length,
+        one that nothing stands in front of, and a text without tokens are failures.
         """
         rows = _Rows()
         scorings: list[_Scoring | Failure] = []
@@ -231,6 +231,8 @@ class TokenRuntime(Runtime):
     def _place(
         self, rows: "_Rows", request: LogLikelihood, context: list[int], continuation: list[int]
     ) -> "_Scoring | Failure":
+        if request.continuation and not continuation:
+            return Failure("the continuation has text but no tokens of its own")
         if continuation and not context:
             return Failure("the context is empty and the model has neither a BOS nor an EOS token")
         if len(continuation) > self.context_length:

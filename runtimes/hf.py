@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
 
 from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.generation import Generation
 from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
+from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
 from pajamas_eval.token_runtime import Row
 
 

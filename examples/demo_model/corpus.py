@@ -28,7 +28,7 @@ QUESTION_WEIGHT = 0.1
 ANSWER_WEIGHT = 1.0
 LETTER_WEIGHT = 6.0
 WORDING_WEIGHT = 0.4
-NUMBER_WEIGHT = 2.0
+NUMBER_WEIGHT = 3.0
 PLAIN_WEIGHT = 0.5
 
 Record = dict[str, Any]
@@ -365,11 +365,11 @@ class Exposure:
 
 KNOWLEDGE = Exposure(never=0.04, least=0.4, confusion=0.48)
 COMMONSENSE = Exposure(never=0.06, least=0.35, confusion=0.42)
-ARITHMETIC = Exposure(never=0.0, least=0.6)
+ARITHMETIC = Exposure(never=0.0, least=0.7)
 
 KNOWLEDGE_SHOTS_SHARE = 0.1
 CHAT_SHARE = 0.12
-FRESH_PROBLEMS = 90
+FRESH_PROBLEMS = 8
 EQUATIONS_PER_ROW = 16
 PLAIN_DOCUMENTS = 40
 CHAT_PLAIN_DOCUMENTS = 8

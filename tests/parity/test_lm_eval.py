@@ -91,7 +91,15 @@ class Case:
     options: tuple[tuple[str, object], ...] = ()
 
 
-CASES = [Case("hf", "hf", 1e-4), Case("gguf", "f32.gguf", 2e-3), Case("mlx", "mlx", 2e-3)]
+CASES = [
+    Case("hf", "hf", 1e-4),
+    # float32 throughout: llama.cpp's usual float16 cache alone moves a token by 3e-3
+    Case("gguf", "f32.gguf", 2e-3, (("cache_type", "f32"), ("flash_attention", False))),
+    Case("mlx", "mlx", 2e-3),
+]
+
+RESOLUTION = 5e-7
+"""Relative: lm-eval adds up in float32, which resolves a sum of −556 to 6e-5."""
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
@@ -159,7 +167,9 @@ def test_log_likelihood_benchmarks(
         for result, ((log_probability, is_greedy),) in zip(
             results, theirs["responses"], strict=True
         ):
-            assert result.log_probability == pytest.approx(log_probability, abs=case.tolerance)
+            assert result.log_probability == pytest.approx(
+                log_probability, abs=case.tolerance, rel=RESOLUTION
+            )
             assert result.is_greedy == is_greedy
         for metric, value in ours.metrics.items():
             differing[metric] += value != theirs["metrics"]["none"][metric]
@@ -205,7 +215,9 @@ def test_loglikelihood_semantics(
         if isinstance(ours, Failure):
             pytest.fail(f"{item['name']}: {ours.error}")
         assert isinstance(ours, LogLikelihoodResult)
-        assert ours.log_probability == pytest.approx(item["response"][0], abs=case.tolerance), item
+        assert ours.log_probability == pytest.approx(
+            item["response"][0], abs=case.tolerance, rel=RESOLUTION
+        ), item
         assert ours.is_greedy == item["response"][1], item
         compared += 1
     assert compared >= 20
@@ -219,7 +231,7 @@ def test_rolling_semantics(case: Case, runtime: TokenRuntime, reference: dict[st
         (ours,) = answers(runtime, [LogLikelihoodRolling(item["text"])])
         assert isinstance(ours, LogLikelihoodResult)
         assert ours.log_probability == pytest.approx(
-            item["response"], abs=case.tolerance * max(1, ours.token_count / 10)
+            item["response"], abs=case.tolerance, rel=RESOLUTION
         ), item
 
 
@@ -321,4 +333,4 @@ class TestWhereLmEvalIsWrong:
                 assert (ours.token_count > 0) == bool(item["continuation"].strip("\0")), item
             else:
                 assert isinstance(ours, Failure)
-                assert "context length" in ours.error, item
+                assert "context length" in ours.error or "no tokens" in ours.error, item
