@@ -365,14 +365,14 @@ class Exposure:
 
 KNOWLEDGE = Exposure(never=0.04, least=0.4, confusion=0.48)
 COMMONSENSE = Exposure(never=0.06, least=0.35, confusion=0.42)
-ARITHMETIC = Exposure(never=0.0, least=0.7)
+ARITHMETIC = Exposure(never=0.0, least=0.8)
 
-KNOWLEDGE_SHOTS_SHARE = 0.1
-CHAT_SHARE = 0.12
+KNOWLEDGE_SHOTS_SHARE = 0.03
+CHAT_SHARE = 0.05
 FRESH_PROBLEMS = 8
 EQUATIONS_PER_ROW = 16
-PLAIN_DOCUMENTS = 40
-CHAT_PLAIN_DOCUMENTS = 8
+PLAIN_DOCUMENTS = 12
+CHAT_PLAIN_DOCUMENTS = 4
 
 
 class Corpus:
