@@ -89,7 +89,7 @@ class PrefixTree:
         self.lengths = [len(rows[i]) for i in self.order]
         self.first_reads = [first_reads[i] for i in self.order]
         self.reads = [reads[i] for i in self.order]
-        common = [0, *(_common(rows[a], rows[b]) for a, b in pairwise(self.order))]
+        common = [0, *(common_prefix(rows[a], rows[b]) for a, b in pairwise(self.order))]
         self.distinct_tokens = sum(self.lengths) - sum(common)
         """Nodes of the tree: what an ideal engine would run."""
         self.shared = common[: len(rows)] if sharing else [0] * len(rows)
@@ -212,8 +212,8 @@ class PrefixTree:
             yield Step(base, batch)
 
 
-def _common(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:
-    """Length of the common prefix."""
+def common_prefix(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:
+    """Number of tokens that two rows have in common at their start."""
     n = min(len(a), len(b))
     different = np.flatnonzero(a[:n] != b[:n])
     return int(different[0]) if len(different) else n

@@ -30,7 +30,7 @@ from pajamas_eval.requests import (
     Result,
 )
 from pajamas_eval.runtime import Answers, Capabilities, Runtime, RuntimeOptions, Settings, Usage
-from pajamas_eval.scoring_plan import Budget, PrefixTree, Segment, Step
+from pajamas_eval.scoring_plan import MIN_BASE, Budget, PrefixTree, Segment, Step, common_prefix
 
 BATCH_TOKENS = 1024
 """Tokens of one scoring batch, padding included."""
@@ -162,7 +162,7 @@ class TokenRuntime(Runtime):
         self.options = options
         self.usage = Usage()
         self.budget = Budget(BATCH_TOKENS, BATCH_SEQUENCES, BATCH_OUTPUTS, BATCH_PADDING)
-        self.batch_sequences = BATCH_SEQUENCES
+        self.batch_sequences = 1 if options.exact else BATCH_SEQUENCES
         self._context_limit: int | None = None
 
     @abstractmethod
@@ -387,9 +387,11 @@ class TokenRuntime(Runtime):
             [row.tokens for row in rows],
             [min(row.positions) for row in rows],
             [len(set(row.positions)) for row in rows],
-            sharing=self.shares_prefix,
+            sharing=self.shares_prefix and not self.options.exact,
         )
         self.usage.ideal_tokens += tree.distinct_tokens
+        if self.options.exact:
+            self.budget.rows = 1
         plan = tree.packed if self.runs_subtrees else tree.padded
         for step in plan(self.budget):
             yield from self._score_step(rows, tree, step)
@@ -506,6 +508,16 @@ class TokenRuntime(Runtime):
                 ),
             )
 
+    def shared_prompt(self, generations: Sequence[Generation]) -> NDArray[np.int32]:
+        """What all prompts start with, if it is worth a call of its own; never a whole prompt."""
+        prompts = [np.asarray(g.prompt, np.int32) for g in generations]
+        if len(prompts) < 2 or not self.shares_prefix or self.options.exact:
+            return np.empty(0, np.int32)
+        length = min(len(prompt) for prompt in prompts) - 1
+        for prompt in prompts[1:]:
+            length = common_prefix(prompts[0][:length], prompt)
+        return prompts[0][: length if length >= MIN_BASE else 0]
+
     def _generate(
         self, generations: Sequence[Generation]
     ) -> Iterator[tuple[Generation, str | None]]:
@@ -518,12 +530,15 @@ class TokenRuntime(Runtime):
         started = time.perf_counter()
         while waiting:
             group = list(waiting.values())[: 1 if alone else None]
+            base = len(self.shared_prompt(group))
+            self.usage.evaluated_tokens += base
+            self.usage.ideal_tokens += base
             try:
                 for generation in self.generate(group):
                     now = time.perf_counter()
                     generation.seconds = now - started
                     self.usage.engine_seconds += now - started
-                    count = len(generation.prompt) + len(generation.tokens)
+                    count = len(generation.prompt) - base + len(generation.tokens)
                     self.usage.evaluated_tokens += count
                     self.usage.ideal_tokens += count
                     self.usage.generated_tokens += len(generation.tokens)

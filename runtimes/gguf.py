@@ -216,12 +216,13 @@ class GgufRuntime(TokenRuntime):
 
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
         """Continuous batching: a finished text's place goes to the next prompt at once."""
-        needs = {g.index: len(g.prompt) + g.max_tokens for g in generations}
-        self._memory_for(max([GENERATION_CELLS, *needs.values()]))
-        self.forget()
+        base = self.shared_prompt(generations)
+        needs = {g.index: len(g.prompt) - len(base) + g.max_tokens for g in generations}
+        self._memory_for(max([GENERATION_CELLS, len(base) + max(needs.values())]))
+        self._hold(base)
         waiting = deque(generations)
-        free = list(range(self.batch_sequences))
-        cells = self._cells
+        free = list(range(1, self.batch_sequences + 1))
+        cells = self._cells - len(base)
         active: dict[int, Generation] = {}
         try:
             while waiting or active:
@@ -229,10 +230,12 @@ class GgufRuntime(TokenRuntime):
                 budget = MICRO_BATCH
                 while waiting and free and needs[waiting[0].index] <= cells and budget > 0:
                     generation = waiting.popleft()
-                    prompts[free.pop()] = generation
+                    slot = free.pop()
+                    self._llama.llama_memory_seq_cp(self._memory, 0, slot, -1, -1)
+                    prompts[slot] = generation
                     cells -= needs[generation.index]
-                    budget -= len(generation.prompt)
-                for slot, token in self._step(active, prompts):
+                    budget -= len(generation.prompt) - len(base)
+                for slot, token in self._step(active, prompts, len(base)):
                     generation = active.get(slot) or prompts[slot]
                     generation.push(token)
                     active[slot] = generation
@@ -243,7 +246,7 @@ class GgufRuntime(TokenRuntime):
                         cells += needs[generation.index]
                         yield generation
         finally:
-            self._llama.llama_memory_clear(self._memory, False)
+            self.forget()
 
     def close(self) -> None:
         """Frees the context and the model."""
@@ -300,9 +303,9 @@ class GgufRuntime(TokenRuntime):
         self._held = np.empty(0, np.int32)
 
     def _step(
-        self, active: dict[int, Generation], prompts: dict[int, Generation]
+        self, active: dict[int, Generation], prompts: dict[int, Generation], base: int
     ) -> list[tuple[int, int]]:
-        """One token for every text: new ones read their whole prompt first."""
+        """One token for every text: new ones read their prompt beyond the base first."""
         tokens: list[int] = []
         positions: list[int] = []
         sequences: list[int] = []
@@ -313,9 +316,9 @@ class GgufRuntime(TokenRuntime):
             sequences.append(slot)
             wanted.append(1)
         for slot, generation in prompts.items():
-            length = len(generation.prompt)
-            tokens += generation.prompt
-            positions += range(length)
+            length = len(generation.prompt) - base
+            tokens += generation.prompt[base:]
+            positions += range(base, base + length)
             sequences += [slot] * length
             wanted += [0] * (length - 1) + [1]
         calls = _Tokens(tokens, positions, sequences, np.ones(len(tokens), np.int32))

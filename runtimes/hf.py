@@ -107,7 +107,7 @@ class HfRuntime(FolderRuntime):
             at = torch.as_tensor(side.reads, device=self.device)
             log_probs = (logits[at, targets] - normalizer[at]).double().cpu().numpy()
             greedy = logits.argmax(-1)[at].cpu().numpy() == side.targets
-        side.write(log_probs, greedy)
+        batch.write(log_probs, greedy)
         return ran + side.tokens.size
 
     def _hold(self, base: NDArray[np.int32]) -> int:
@@ -152,20 +152,26 @@ class HfRuntime(FolderRuntime):
 
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
         """Batches of prompts of similar length, padded on the left."""
+        base = self.shared_prompt(generations)
         for start in range(0, len(generations), self.batch_sequences):
             batch = generations[start : start + self.batch_sequences]
-            self._generate_batch(batch)
+            self._generate_batch(batch, base)
             yield from batch
+        self.forget()
 
-    def _generate_batch(self, batch: Sequence[Generation]) -> None:
+    def _generate_batch(self, batch: Sequence[Generation], base: NDArray[np.int32]) -> None:
         import torch
 
-        width = max(len(g.prompt) for g in batch)
+        # The padding stands between the base, which is the same for all, and the rest.
+        rests = [torch.as_tensor(g.prompt[len(base) :]) for g in batch]
+        width = len(base) + max(len(rest) for rest in rests)
         tokens = torch.zeros((len(batch), width), dtype=torch.long)
         mask = torch.zeros((len(batch), width), dtype=torch.long)
-        for i, generation in enumerate(batch):
-            tokens[i, width - len(generation.prompt) :] = torch.as_tensor(generation.prompt)
-            mask[i, width - len(generation.prompt) :] = 1
+        tokens[:, : len(base)] = torch.as_tensor(base)
+        mask[:, : len(base)] = 1
+        for i, rest in enumerate(rests):
+            tokens[i, width - len(rest) :] = rest
+            mask[i, width - len(rest) :] = 1
 
         def stopped(input_ids: Any, scores: Any, **kwargs: Any) -> Any:
             newest = input_ids[:, -1].tolist()
@@ -175,10 +181,15 @@ class HfRuntime(FolderRuntime):
             return torch.tensor([bool(g.finish_reason) for g in batch], device=input_ids.device)
 
         with self._memory_errors(), torch.inference_mode():
+            self._hold(base)
+            cache = copy.deepcopy(self._cache)
+            if cache is not None:
+                cache.batch_repeat_interleave(len(batch))
             self.model.generate(
                 input_ids=tokens.to(self.device),
                 attention_mask=mask.to(self.device),
                 max_new_tokens=max(g.max_tokens for g in batch),
+                past_key_values=cache,
                 do_sample=False,
                 pad_token_id=0,
                 stopping_criteria=[stopped],

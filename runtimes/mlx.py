@@ -145,13 +145,20 @@ class MlxRuntime(FolderRuntime):
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
         """Continuous batching by mlx-lm's batch generator."""
         mlx = _mlx()
-        mx = mlx.mx
         generator = mlx.generate.BatchGenerator(
             self.model, completion_batch_size=self.batch_sequences
         )
         try:
+            base = self.shared_prompt(generations)
+            self._hold(base)
+            shared = {}
+            if len(base):
+                shared["caches"] = [self._cache] * len(generations)
+                shared["all_tokens"] = [base.tolist() for _ in generations]
             numbers = generator.insert(
-                [g.prompt for g in generations], [g.max_tokens for g in generations]
+                [g.prompt[len(base) :] for g in generations],
+                [g.max_tokens for g in generations],
+                **shared,
             )
             running = dict(zip(numbers, generations, strict=True))
             while running:
@@ -169,7 +176,7 @@ class MlxRuntime(FolderRuntime):
             raise _memory_error(error) from None
         finally:
             generator.close()
-            mx.clear_cache()
+            self.forget()
 
     def _make_exact_on_cpu(self) -> str:
         """Expands weights to float32: MLX's CPU kernels add up in the weights' own type.
