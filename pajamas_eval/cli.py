@@ -76,6 +76,11 @@ def _run_options(command: Any) -> Any:
                 help="Ask through the baseline's chat template (for instruction-tuned models).",
             ),
             click.option(
+                "--exact",
+                is_flag=True,
+                help="Run one sequence at a time: slow, without the noise of batching.",
+            ),
+            click.option(
                 "--json",
                 "json_file",
                 type=click.Path(dir_okay=False, path_type=Path),

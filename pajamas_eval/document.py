@@ -33,6 +33,7 @@ class RunSettings(Record):
     Attributes:
         context_length: Tokens per sequence, the least of all models' own.
         chat_template: Digest of the baseline's chat template, if prompts went through it.
+        exact: Whether every sequence was run alone.
     """
 
     seed: int
@@ -40,6 +41,7 @@ class RunSettings(Record):
     shots: int | None
     context_length: int
     chat_template: str | None
+    exact: bool
     confidence: float
 
 

@@ -4,6 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -59,6 +60,7 @@ def evaluate(
     limit: int | None = None,
     shots: int | None = None,
     apply_chat_template: bool = False,
+    exact: bool = False,
     confidence: float = 0.95,
 ) -> Document:
     """Asks every model every question; the first model is the baseline.
@@ -80,7 +82,9 @@ def evaluate(
     question_sets = questions(None, 1 if apply_chat_template else limit)
     workers: list[Worker] = []
     try:
-        workers += (Worker(spec) for spec in specs)
+        for spec in specs:
+            options = {**spec.options, "exact": True} if exact else spec.options
+            workers.append(Worker(replace(spec, options=options)))
         progress.step(f"reading the tokenizers of {len(workers)} model(s)")
         opened = {worker.label: worker.open() for worker in workers}
         if apply_chat_template:
@@ -104,6 +108,7 @@ def evaluate(
                 chat_template=(
                     _template_digest(opened[workers[0].label]) if apply_chat_template else None
                 ),
+                exact=exact,
                 confidence=confidence,
             ),
             baseline=workers[0].label,

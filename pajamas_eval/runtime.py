@@ -28,6 +28,8 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         add_bos: Whether text starts with the BOS token; the model's own default if not given.
         trust_remote_code: Run Python code that comes with the model.
         allow_pickle: Load weights stored as Python pickles, which can run code.
+        exact: Run one sequence at a time and share nothing: slow, and free of the small
+            differences that an engine's kernels make between batches of different shape.
     """
 
     path: str
@@ -35,6 +37,7 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     add_bos: bool | None = None
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

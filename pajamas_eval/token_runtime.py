@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,22 @@ from pajamas_eval.requests import (
     Result,
 )
 from pajamas_eval.runtime import Answers, Capabilities, Runtime, RuntimeOptions, Settings, Usage
+from pajamas_eval.scoring_plan import MIN_BASE, Budget, PrefixTree, Segment, Step, common_prefix
 
-BATCH_TOKENS = 2048
+BATCH_TOKENS = 1024
 """Tokens of one scoring batch, padding included."""
 
 BATCH_SEQUENCES = 32
 """Sequences of one scoring or generation batch."""
+
+BATCH_OUTPUTS = 256
+"""Places of one scoring batch whose logits are read: bounds the memory that logits take."""
+
+SHARING_TOLERANCE = 0.05
+"""Nats by which a shared prefix may move a log-probability: rounding, not another answer."""
+
+BATCH_PADDING = 64
+"""Padding tokens of one scoring batch: about what a call of its own costs."""
 
 ENCODE_AT_ONCE = 512
 """Texts handed to a tokenizer in one call: enough for its own parallelism."""
@@ -63,6 +74,59 @@ class Row:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class ScoringBatch:
+    """What an engine runs at once.
+
+    Attributes:
+        base: Tokens that all rows start with; the engine keeps them in its cache from one batch to
+            the next, as far as the next one shares them. Empty where nothing is shared.
+        rows: Whole rows, base included.
+        segments: The rows' tokens below the base, each distinct prefix once; only for engines
+            that run subtrees.
+    """
+
+    base: NDArray[np.int32]
+    rows: Sequence[Row]
+    segments: Sequence[Segment]
+
+    def write(self, log_probabilities: NDArray[np.float64], is_greedy: NDArray[np.bool_]) -> None:
+        """Hands the results of all targets, row after row, to their rows."""
+        ends = np.cumsum([len(row.targets) for row in self.rows])[:-1]
+        for row, values, flags in zip(
+            self.rows, np.split(log_probabilities, ends), np.split(is_greedy, ends), strict=True
+        ):
+            row.log_probabilities, row.is_greedy = values, flags
+
+
+class SideBySide:
+    """A batch as engines without prefix trees take it: rows below their base, padded on the right.
+
+    Attributes:
+        tokens: `[rows, width]`, zeros where a row has ended.
+        mask: `[rows, width]`, 1 where there is a token.
+        lengths: Tokens of each row.
+        rows, columns: `[k]`, the distinct places whose logits are read.
+        reads: `[n]`, which of these places each target is read at.
+        targets: `[n]`, the tokens predicted.
+    """
+
+    def __init__(self, batch: ScoringBatch) -> None:
+        base = len(batch.base)
+        self.lengths = [len(row.tokens) - base for row in batch.rows]
+        shape = (len(batch.rows), max(self.lengths))
+        self.tokens, self.mask = np.zeros(shape, np.int32), np.zeros(shape, np.int64)
+        for i, row in enumerate(batch.rows):
+            self.tokens[i, : self.lengths[i]] = row.tokens[base:]
+            self.mask[i, : self.lengths[i]] = 1
+        places = np.concatenate(
+            [i * shape[1] + np.asarray(row.positions) - base for i, row in enumerate(batch.rows)]
+        )
+        distinct, self.reads = np.unique(places, return_inverse=True)
+        self.rows, self.columns = np.divmod(distinct, shape[1])
+        self.targets = np.concatenate([row.targets for row in batch.rows])
+
+
 @dataclass(slots=True)
 class _Scoring:
     """One request on its way through the rows: which slice of which rows is its own."""
@@ -89,11 +153,16 @@ class TokenRuntime(Runtime):
     eos_token: str
     chat_template: str | None
 
+    runs_subtrees: ClassVar[bool] = False
+    """Whether one batch of the engine can hold a prefix tree; if not, rows are padded."""
+    shares_prefix: bool = True
+    """Whether the model's cache can be shared; an adapter finds out when it loads the model."""
+
     def __init__(self, options: RuntimeOptions) -> None:
         self.options = options
         self.usage = Usage()
-        self.batch_tokens = BATCH_TOKENS
-        self.batch_sequences = BATCH_SEQUENCES
+        self.budget = Budget(BATCH_TOKENS, BATCH_SEQUENCES, BATCH_OUTPUTS, BATCH_PADDING)
+        self.batch_sequences = 1 if options.exact else BATCH_SEQUENCES
         self._context_limit: int | None = None
 
     @abstractmethod
@@ -105,8 +174,15 @@ class TokenRuntime(Runtime):
         """Text of the tokens; special tokens are spelled out or left out."""
 
     @abstractmethod
-    def score(self, rows: Sequence[Row]) -> None:
-        """Fill each row's log-probabilities; one batch. Raises `OutOfMemoryError`."""
+    def score(self, batch: ScoringBatch) -> int:
+        """Fill each row's log-probabilities; returns the number of tokens run.
+
+        Raises:
+            OutOfMemoryError: There was no room; the engine has forgotten its base.
+        """
+
+    def forget(self) -> None:
+        """Give back the memory of the base."""
 
     @abstractmethod
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
@@ -293,54 +369,86 @@ class TokenRuntime(Runtime):
             if not scoring.reads:
                 yield i, _scored(scoring, rows)
         errors: dict[int, str] = {}
-        for batch in self._batches(rows):
-            for row, error in self._score_batch(rows, batch):
-                for i in readers[row]:
-                    if error:
-                        errors[i] = error
-                    waiting[i] -= 1
-                    if waiting[i] == 0:
-                        scoring = scorings[i]
-                        assert isinstance(scoring, _Scoring)
-                        result = Failure(errors[i]) if i in errors else _scored(scoring, rows)
-                        yield i, result
-                readers[row] = []
+        for row, error in self._score_rows(rows):
+            for i in readers[row]:
+                if error:
+                    errors[i] = error
+                waiting[i] -= 1
+                if waiting[i] == 0:
+                    scoring = scorings[i]
+                    assert isinstance(scoring, _Scoring)
+                    result = Failure(errors[i]) if i in errors else _scored(scoring, rows)
+                    yield i, result
+            readers[row] = []
 
-    def _batches(self, rows: Sequence[Row]) -> Iterator[list[int]]:
-        """Rows of similar length together, longest first, so that little is padding."""
-        order = sorted(range(len(rows)), key=lambda i: -len(rows[i].tokens))
-        while order:
-            width = len(rows[order[0]].tokens)
-            count = min(self.batch_sequences, max(1, self.batch_tokens // max(width, 1)))
-            yield order[:count]
-            order = order[count:]
+    def _score_rows(self, rows: Sequence[Row]) -> Iterator[tuple[int, str | None]]:
+        """Scores all rows as planned. Yields (row, error or nothing)."""
+        tree = PrefixTree(
+            [row.tokens for row in rows],
+            [min(row.positions) for row in rows],
+            [len(set(row.positions)) for row in rows],
+            sharing=self.shares_prefix and not self.options.exact,
+        )
+        self.usage.ideal_tokens += tree.distinct_tokens
+        if self.options.exact:
+            self.budget.rows = 1
+        plan = tree.packed if self.runs_subtrees else tree.padded
+        for step in plan(self.budget):
+            yield from self._score_step(rows, tree, step)
+        self.forget()
+        self.usage.device_memory_bytes = self.device_memory_bytes()
 
-    def _score_batch(
-        self, rows: Sequence[Row], batch: list[int]
-    ) -> Iterator[tuple[int, str | None]]:
-        """Scores one batch, in halves where memory runs out. Yields (row, error or nothing)."""
-        started = time.perf_counter()
-        tokens = sum(len(rows[i].tokens) for i in batch)
+    def sharing_is_exact(self) -> bool:
+        """Tries whether this model gives the same after a shared base as without one.
+
+        Caches of some architectures can be shared and those of others cannot; to try is surer
+        than to know them all by name.
+        """
+        tokens = np.arange(1, 13, dtype=np.int32)
+        rows = [Row(tokens[:n], [n - 1], [1]) for n in (12, 10)]
+        alone = [Row(row.tokens, row.positions, row.targets) for row in rows]
         try:
-            self.score([rows[i] for i in batch])
+            for row in alone:
+                self.score(ScoringBatch(tokens[:0], [row], ()))
+            self.score(ScoringBatch(tokens[:8], rows, ()))
+        except Exception:  # an engine may refuse in any way
+            return False
+        finally:
+            self.forget()
+        return all(
+            np.allclose(a.log_probabilities, b.log_probabilities, rtol=1e-2, atol=SHARING_TOLERANCE)
+            for a, b in zip(rows, alone, strict=True)
+        )
+
+    def _score_step(
+        self, rows: Sequence[Row], tree: PrefixTree, step: Step
+    ) -> Iterator[tuple[int, str | None]]:
+        """Scores one step, in halves where memory runs out."""
+        chosen = [tree.order[place] for place in step.places]
+        batch = ScoringBatch(
+            base=rows[chosen[0]].tokens[: step.base],
+            rows=[rows[i] for i in chosen],
+            segments=tree.segments(step) if self.runs_subtrees else (),
+        )
+        started = time.perf_counter()
+        try:
+            tokens = self.score(batch)
         except OutOfMemoryError as error:
-            if len(batch) == 1:
-                yield batch[0], f"out of memory: {error}"
+            if len(chosen) == 1:
+                yield chosen[0], f"out of memory: {error}"
                 return
-            self.batch_tokens = max(1, self.batch_tokens // 2)
-            self.usage.notes.append(f"out of memory: batches now hold {self.batch_tokens} tokens")
-            middle = len(batch) // 2
-            yield from chain(
-                self._score_batch(rows, batch[:middle]), self._score_batch(rows, batch[middle:])
-            )
+            self.budget.tokens = max(1, self.budget.tokens // 2)
+            self.usage.notes.append(f"out of memory: batches now hold {self.budget.tokens} tokens")
+            middle = len(chosen) // 2
+            for half in (step.places[:middle], step.places[middle:]):
+                yield from self._score_step(rows, tree, Step(step.base, half))
             return
         seconds = time.perf_counter() - started
         self.usage.engine_seconds += seconds
         self.usage.evaluated_tokens += tokens
-        self.usage.ideal_tokens += tokens
-        self.usage.device_memory_bytes = self.device_memory_bytes()
-        for i in batch:
-            rows[i].seconds = seconds * len(rows[i].tokens) / tokens
+        own = sum(len(row.tokens) - step.base for row in batch.rows)
+        for i in chosen:
+            rows[i].seconds = seconds * (len(rows[i].tokens) - step.base) / own
             bad = not np.isfinite(rows[i].log_probabilities).all()
             yield i, "the engine returned logits that are not numbers" if bad else None
 
@@ -400,6 +508,16 @@ class TokenRuntime(Runtime):
                 ),
             )
 
+    def shared_prompt(self, generations: Sequence[Generation]) -> NDArray[np.int32]:
+        """What all prompts start with, if it is worth a call of its own; never a whole prompt."""
+        prompts = [np.asarray(g.prompt, np.int32) for g in generations]
+        if len(prompts) < 2 or not self.shares_prefix or self.options.exact:
+            return np.empty(0, np.int32)
+        length = min(len(prompt) for prompt in prompts) - 1
+        for prompt in prompts[1:]:
+            length = common_prefix(prompts[0][:length], prompt)
+        return prompts[0][: length if length >= MIN_BASE else 0]
+
     def _generate(
         self, generations: Sequence[Generation]
     ) -> Iterator[tuple[Generation, str | None]]:
@@ -412,12 +530,15 @@ class TokenRuntime(Runtime):
         started = time.perf_counter()
         while waiting:
             group = list(waiting.values())[: 1 if alone else None]
+            base = len(self.shared_prompt(group))
+            self.usage.evaluated_tokens += base
+            self.usage.ideal_tokens += base
             try:
                 for generation in self.generate(group):
                     now = time.perf_counter()
                     generation.seconds = now - started
                     self.usage.engine_seconds += now - started
-                    count = len(generation.prompt) + len(generation.tokens)
+                    count = len(generation.prompt) - base + len(generation.tokens)
                     self.usage.evaluated_tokens += count
                     self.usage.ideal_tokens += count
                     self.usage.generated_tokens += len(generation.tokens)

@@ -18,13 +18,17 @@ from pajamas_eval.errors import MissingEngineError, OutOfMemoryError, RunError, 
 from pajamas_eval.generation import Generation
 from pajamas_eval.log_softmax import log_probabilities
 from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
-from pajamas_eval.token_runtime import BATCH_SEQUENCES, BATCH_TOKENS, Row, TokenRuntime
+from pajamas_eval.scoring_plan import Budget
+from pajamas_eval.token_runtime import BATCH_OUTPUTS, BATCH_TOKENS, ScoringBatch, TokenRuntime
 
 MICRO_BATCH = 512
 """Tokens llama.cpp computes at once."""
 
-OUTPUTS = 256
-"""Most rows of logits of one call: bounds the logits buffer, `OUTPUTS` × vocabulary × 4 bytes."""
+CALL_TOKENS = 2048
+"""Most tokens of one call."""
+
+SEQUENCES = 128
+"""Sequences that the KV cache tells apart; number 0 holds the base."""
 
 GENERATION_CELLS = 16384
 """Cells of the KV cache shared by all texts being generated, unless one alone needs more."""
@@ -54,6 +58,7 @@ class GgufRuntime(TokenRuntime):
     name = "gguf"
     options_type = GgufOptions
     options: GgufOptions
+    runs_subtrees = True
 
     @classmethod
     def engine(cls) -> Engine:
@@ -65,10 +70,12 @@ class GgufRuntime(TokenRuntime):
 
     def __init__(self, options: GgufOptions) -> None:
         super().__init__(options)
+        self.budget = Budget(BATCH_TOKENS, SEQUENCES - 1, BATCH_OUTPUTS)
         self._llama = _llama()
         self._files = _parts(Path(options.path))
         self._context: Any = None
         self._cells = 0
+        self._sequence_ids = np.arange(SEQUENCES, dtype=np.int32)
         self._model = self._read(vocab_only=True)
         self._vocab = self._llama.llama_model_get_vocab(self._model)
         self._vocabulary_size = self._llama.llama_vocab_n_tokens(self._vocab)
@@ -99,7 +106,12 @@ class GgufRuntime(TokenRuntime):
         self._llama.llama_model_free(self._model)
         self._model = self._read(vocab_only=False)
         self._vocab = self._llama.llama_model_get_vocab(self._model)
-        self._memory_for(BATCH_TOKENS)
+        self._memory_for(CALL_TOKENS)
+        # A recurrent state cannot be shared by sequences that part later.
+        self.shares_prefix = not (
+            self._llama.llama_model_is_recurrent(self._model)
+            or self._llama.llama_model_is_hybrid(self._model)
+        )
         parameters = self._llama.llama_model_n_params(self._model)
         size = self._llama.llama_model_size(self._model)
         file_type = int(self._metadata("general.file_type") or -1)
@@ -137,44 +149,80 @@ class GgufRuntime(TokenRuntime):
                 return buffer.raw[:length].decode("utf-8", "replace")
             room = -length
 
-    def score(self, rows: Sequence[Row]) -> None:
-        """Each row in a sequence of its own, logits only where a target stands."""
-        tokens = np.concatenate([row.tokens for row in rows])
-        lengths = [len(row.tokens) for row in rows]
-        positions = np.concatenate([np.arange(n, dtype=np.int32) for n in lengths])
-        sequences = np.repeat(np.arange(len(rows), dtype=np.int32), lengths)
+    def score(self, batch: ScoringBatch) -> int:
+        """Runs a prefix tree as one batch: each token lists the sequences that it belongs to."""
+        base = len(batch.base)
+        lengths = [segment.end - segment.begin for segment in batch.segments]
+        self._memory_for(base + sum(lengths))
+        ran = self._hold(batch.base)
+        for sequence in range(1, len(batch.rows) + 1 if base else 1):
+            self._llama.llama_memory_seq_cp(self._memory, 0, sequence, -1, -1)
         starts = np.cumsum([0, *lengths[:-1]])
-        reads = [s + np.asarray(row.positions) for s, row in zip(starts, rows, strict=True)]
-        wanted = np.zeros(len(tokens), np.int8)
-        wanted[np.concatenate(reads)] = 1
-        targets = np.concatenate([row.targets for row in rows])
-        places = np.concatenate(reads)
+        at = [np.empty(len(row.tokens) - base, np.int64) for row in batch.rows]
+        for segment, start, length in zip(batch.segments, starts, lengths, strict=True):
+            for row in range(segment.first, segment.last):
+                at[row][segment.begin - base : segment.end - base] = range(start, start + length)
+        tokens = [batch.rows[s.first].tokens[s.begin : s.end] for s in batch.segments]
+        calls = _Tokens(
+            tokens=np.concatenate(tokens),
+            positions=np.concatenate([np.arange(s.begin, s.end) for s in batch.segments]),
+            first_sequence=np.repeat([s.first + 1 for s in batch.segments], lengths),
+            sequences=np.repeat([s.last - s.first for s in batch.segments], lengths),
+        )
+        places = np.concatenate(
+            [at[i][np.asarray(row.positions) - base] for i, row in enumerate(batch.rows)]
+        )
+        targets = np.concatenate([row.targets for row in batch.rows])
+        calls.wanted[places] = 1
         log_probs, greedy = np.empty(len(targets)), np.empty(len(targets), np.bool_)
-        self._memory_for(len(tokens))
-        for start, end in _calls(wanted):
-            logits = self._decode(
-                tokens[start:end], positions[start:end], sequences[start:end], wanted[start:end]
-            )
+        for start, end in calls.cuts():
+            logits = self._decode(calls.part(start, end))
             here = np.flatnonzero((places >= start) & (places < end))
             if len(here):
-                row_of = np.cumsum(wanted[start:end]) - 1
+                row_of = np.cumsum(calls.wanted[start:end], dtype=np.int64) - 1
                 log_probs[here], greedy[here] = log_probabilities(
-                    logits, row_of[places[here] - start].astype(np.int64), targets[here]
+                    logits, row_of[places[here] - start], targets[here]
                 )
+        if base:
+            self._llama.llama_memory_seq_keep(self._memory, 0)
+        else:
+            self.forget()
+        batch.write(log_probs, greedy)
+        return ran + len(calls.tokens)
+
+    def _hold(self, base: NDArray[np.int32]) -> int:
+        """Has just the base in sequence 0; returns the number of tokens that were run for it."""
+        held = self._held[: len(base)]
+        different = np.flatnonzero(held != base[: len(held)])
+        kept = int(different[0]) if len(different) else len(held)
+        if not self._llama.llama_memory_seq_rm(self._memory, 0, kept, -1):
+            self.forget()
+            kept = 0
+        calls = _Tokens(
+            tokens=base[kept:],
+            positions=np.arange(kept, len(base)),
+            first_sequence=np.zeros(len(base) - kept, np.int32),
+            sequences=np.ones(len(base) - kept, np.int32),
+        )
+        for start, end in calls.cuts():
+            self._decode(calls.part(start, end))
+        self._held = base
+        return len(base) - kept
+
+    def forget(self) -> None:
+        """Empties the KV cache."""
         self._llama.llama_memory_clear(self._memory, False)
-        ends = np.cumsum([len(row.targets) for row in rows])[:-1]
-        for row, values, flags in zip(
-            rows, np.split(log_probs, ends), np.split(greedy, ends), strict=True
-        ):
-            row.log_probabilities, row.is_greedy = values, flags
+        self._held = np.empty(0, np.int32)
 
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
         """Continuous batching: a finished text's place goes to the next prompt at once."""
-        needs = {g.index: len(g.prompt) + g.max_tokens for g in generations}
-        self._memory_for(max([GENERATION_CELLS, *needs.values()]))
+        base = self.shared_prompt(generations)
+        needs = {g.index: len(g.prompt) - len(base) + g.max_tokens for g in generations}
+        self._memory_for(max([GENERATION_CELLS, len(base) + max(needs.values())]))
+        self._hold(base)
         waiting = deque(generations)
-        free = list(range(self.batch_sequences))
-        cells = self._cells
+        free = list(range(1, self.batch_sequences + 1))
+        cells = self._cells - len(base)
         active: dict[int, Generation] = {}
         try:
             while waiting or active:
@@ -182,10 +230,12 @@ class GgufRuntime(TokenRuntime):
                 budget = MICRO_BATCH
                 while waiting and free and needs[waiting[0].index] <= cells and budget > 0:
                     generation = waiting.popleft()
-                    prompts[free.pop()] = generation
+                    slot = free.pop()
+                    self._llama.llama_memory_seq_cp(self._memory, 0, slot, -1, -1)
+                    prompts[slot] = generation
                     cells -= needs[generation.index]
-                    budget -= len(generation.prompt)
-                for slot, token in self._step(active, prompts):
+                    budget -= len(generation.prompt) - len(base)
+                for slot, token in self._step(active, prompts, len(base)):
                     generation = active.get(slot) or prompts[slot]
                     generation.push(token)
                     active[slot] = generation
@@ -196,7 +246,7 @@ class GgufRuntime(TokenRuntime):
                         cells += needs[generation.index]
                         yield generation
         finally:
-            self._llama.llama_memory_clear(self._memory, False)
+            self.forget()
 
     def close(self) -> None:
         """Frees the context and the model."""
@@ -225,13 +275,13 @@ class GgufRuntime(TokenRuntime):
             return
         if self._context:
             self._llama.llama_free(self._context)
-        size = 1 << max(cells - 1, BATCH_TOKENS - 1).bit_length()
+        size = 1 << max(cells - 1, CALL_TOKENS - 1).bit_length()
         parameters = self._llama.llama_context_default_params()
         parameters.n_ctx = size
-        parameters.n_batch = BATCH_TOKENS
+        parameters.n_batch = CALL_TOKENS
         parameters.n_ubatch = MICRO_BATCH
-        parameters.n_seq_max = BATCH_SEQUENCES
-        parameters.n_outputs_max = OUTPUTS
+        parameters.n_seq_max = SEQUENCES
+        parameters.n_outputs_max = max(BATCH_OUTPUTS, SEQUENCES)
         parameters.kv_unified = True
         parameters.swa_full = True
         parameters.no_perf = True
@@ -250,11 +300,12 @@ class GgufRuntime(TokenRuntime):
             self._cells = 0
             raise OutOfMemoryError(f"no room for a context of {size} tokens: {_last_error()}")
         self._memory = self._llama.llama_get_memory(self._context)
+        self._held = np.empty(0, np.int32)
 
     def _step(
-        self, active: dict[int, Generation], prompts: dict[int, Generation]
+        self, active: dict[int, Generation], prompts: dict[int, Generation], base: int
     ) -> list[tuple[int, int]]:
-        """One token for every text: new ones read their whole prompt first."""
+        """One token for every text: new ones read their prompt beyond the base first."""
         tokens: list[int] = []
         positions: list[int] = []
         sequences: list[int] = []
@@ -265,48 +316,39 @@ class GgufRuntime(TokenRuntime):
             sequences.append(slot)
             wanted.append(1)
         for slot, generation in prompts.items():
-            length = len(generation.prompt)
-            tokens += generation.prompt
-            positions += range(length)
+            length = len(generation.prompt) - base
+            tokens += generation.prompt[base:]
+            positions += range(base, base + length)
             sequences += [slot] * length
             wanted += [0] * (length - 1) + [1]
-        arrays = [np.asarray(a, np.int32) for a in (tokens, positions, sequences)]
-        flags = np.asarray(wanted, np.int8)
+        calls = _Tokens(tokens, positions, sequences, np.ones(len(tokens), np.int32))
+        calls.wanted[np.flatnonzero(wanted)] = 1
         picked: list[int] = []
-        for start, end in _calls(flags):
-            logits = self._decode(*(a[start:end] for a in arrays), flags[start:end])
-            picked += logits.argmax(axis=1).tolist()
+        for start, end in calls.cuts():
+            picked += self._decode(calls.part(start, end)).argmax(axis=1).tolist()
         return list(zip([*active, *prompts], picked, strict=True))
 
-    def _decode(
-        self,
-        tokens: NDArray[np.int32],
-        positions: NDArray[np.int32],
-        sequences: NDArray[np.int32],
-        wanted: NDArray[np.int8],
-    ) -> NDArray[np.float32]:
-        """Runs one batch; returns a view of the wanted logits, valid until the next call."""
-        arrays = [np.ascontiguousarray(a) for a in (tokens, positions, sequences, wanted)]
-        tokens, positions, sequences, wanted = arrays
-        counts = np.ones(len(tokens), np.int32)
-        pointers = sequences.ctypes.data + 4 * np.arange(len(tokens), dtype=np.uint64)
+    def _decode(self, part: "_Tokens") -> NDArray[np.float32]:
+        """Runs one call; returns a view of the wanted logits, valid until the next call."""
         int_pointer, byte_pointer = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_int8)
+        pointers = self._sequence_ids.ctypes.data + 4 * part.first_sequence.astype(np.uint64)
         batch = self._llama.llama_batch()
-        batch.n_tokens = len(tokens)
-        batch.token = tokens.ctypes.data_as(int_pointer)
-        batch.pos = positions.ctypes.data_as(int_pointer)
-        batch.n_seq_id = counts.ctypes.data_as(int_pointer)
+        batch.n_tokens = len(part.tokens)
+        batch.token = part.tokens.ctypes.data_as(int_pointer)
+        batch.pos = part.positions.ctypes.data_as(int_pointer)
+        batch.n_seq_id = part.sequences.ctypes.data_as(int_pointer)
         batch.seq_id = pointers.ctypes.data_as(ctypes.POINTER(int_pointer))
-        batch.logits = wanted.ctypes.data_as(byte_pointer)
+        batch.logits = part.wanted.ctypes.data_as(byte_pointer)
         code = self._llama.llama_decode(self._context, batch)
         if code:
-            self._llama.llama_memory_clear(self._memory, False)
+            self.forget()
         if code == 1:
             raise OutOfMemoryError("the KV cache is full")
         if code:
             raise RunError(f"llama_decode failed with code {code}: {_last_error()}")
-        shape = (int(wanted.sum()), self._vocabulary_size)
+        shape = (int(part.wanted.sum()), self._vocabulary_size)
         if not shape[0]:
+            self._llama.llama_synchronize(self._context)
             return np.empty(shape, np.float32)
         return np.ctypeslib.as_array(self._llama.llama_get_logits(self._context), shape=shape)
 
@@ -330,15 +372,39 @@ class GgufRuntime(TokenRuntime):
         return buffer.value.decode("utf-8", "replace") if length >= 0 else ""
 
 
-def _calls(wanted: NDArray[np.int8]) -> Iterator[tuple[int, int]]:
-    """Cuts a batch into calls that llama.cpp takes: it aborts on too many tokens or outputs."""
-    outputs = np.concatenate([[0], np.cumsum(wanted)])
-    start = 0
-    while start < len(wanted):
-        by_outputs = int(np.searchsorted(outputs, outputs[start] + OUTPUTS, side="right")) - 1
-        end = min(start + BATCH_TOKENS, max(by_outputs, start + 1), len(wanted))
-        yield start, end
-        start = end
+class _Tokens:
+    """Tokens for llama.cpp in arrays that it reads in place.
+
+    Token `i` belongs to sequences `first_sequence[i]` … `first_sequence[i] + sequences[i] - 1`.
+    """
+
+    def __init__(self, tokens: Any, positions: Any, first_sequence: Any, sequences: Any) -> None:
+        self.tokens, self.positions, self.first_sequence, self.sequences = (
+            np.ascontiguousarray(array, np.int32)
+            for array in (tokens, positions, first_sequence, sequences)
+        )
+        self.wanted = np.zeros(len(self.tokens), np.int8)
+
+    def part(self, start: int, end: int) -> "_Tokens":
+        """A run of the tokens, still in place."""
+        part = _Tokens(
+            self.tokens[start:end],
+            self.positions[start:end],
+            self.first_sequence[start:end],
+            self.sequences[start:end],
+        )
+        part.wanted = self.wanted[start:end]
+        return part
+
+    def cuts(self) -> Iterator[tuple[int, int]]:
+        """Where to cut into calls: llama.cpp aborts on too many tokens or outputs in one."""
+        outputs = np.concatenate([[0], np.cumsum(self.wanted, dtype=np.int64)])
+        start = 0
+        while start < len(self.tokens):
+            most = int(np.searchsorted(outputs, outputs[start] + BATCH_OUTPUTS, side="right")) - 1
+            end = min(start + CALL_TOKENS, max(most, start + 1), len(self.tokens))
+            yield start, end
+            start = end
 
 
 def _parts(first: Path) -> list[Path]:

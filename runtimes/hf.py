@@ -1,16 +1,18 @@
 """Models in transformers: CUDA, Apple's MPS, or the CPU."""
 
-import inspect
+import copy
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.generation import Generation
 from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
-from pajamas_eval.token_runtime import Row
+from pajamas_eval.token_runtime import ScoringBatch, SideBySide
 
 
 class HfOptions(RuntimeOptions, frozen=True, kw_only=True):
@@ -42,7 +44,6 @@ class HfRuntime(FolderRuntime):
 
     def load(self) -> Identity:
         """Reads the weights."""
-        import torch
         from transformers import AutoModelForCausalLM, GenerationConfig
 
         self.device = _best_device() if self.options.device == "auto" else self.options.device
@@ -61,8 +62,8 @@ class HfRuntime(FolderRuntime):
         # A model's own sampling settings, such as a repetition penalty, would make its
         # generations those of another model.
         self.model.generation_config = GenerationConfig()
-        self._keeps_logits = "logits_to_keep" in inspect.signature(self.model.forward).parameters
-        torch.set_grad_enabled(False)
+        self.forget()
+        self.shares_prefix = self.sharing_is_exact()
         parameters = sum(p.numel() for p in self.model.parameters())
         size = sum(file.stat().st_size for file in self.files)
         quantization = self.config.get("quantization_config") or {}
@@ -81,55 +82,96 @@ class HfRuntime(FolderRuntime):
             versions=self.engine().versions,
         )
 
-    def score(self, rows: Sequence[Row]) -> None:
-        """One batch padded on the right, logits only where some row needs them."""
+    def score(self, batch: ScoringBatch) -> int:
+        """Rows side by side after a copy of the base's cache, padded on the right."""
         import torch
 
-        width = max(len(row.tokens) for row in rows)
-        tokens = np.zeros((len(rows), width), np.int64)
-        mask = np.zeros((len(rows), width), np.int64)
-        for i, row in enumerate(rows):
-            tokens[i, : len(row.tokens)] = row.tokens
-            mask[i, : len(row.tokens)] = 1
-        kept = np.unique(np.concatenate([row.positions for row in rows]))
-        kwargs = {"logits_to_keep": torch.as_tensor(kept)} if self._keeps_logits else {}
-        column = {int(p): c for c, p in enumerate(kept)} if kwargs else {}
-        sequence = np.concatenate([[i] * len(row.targets) for i, row in enumerate(rows)])
-        place = np.array([column.get(p, p) for row in rows for p in row.positions])
-        target = np.concatenate([row.targets for row in rows])
-        with _memory_errors(), torch.inference_mode():
-            logits = self.model(
-                input_ids=torch.as_tensor(tokens, device=self.device),
+        base = len(batch.base)
+        side = SideBySide(batch)
+        with self._memory_errors(), torch.inference_mode():
+            ran = self._hold(batch.base)
+            cache = copy.deepcopy(self._cache) if base else None
+            if cache is not None:
+                cache.batch_repeat_interleave(len(batch.rows))
+            mask = np.concatenate([np.ones((len(batch.rows), base), np.int64), side.mask], axis=1)
+            logits = self._logits(
+                torch.as_tensor(side.rows, device=self.device),
+                torch.as_tensor(side.columns, device=self.device),
+                input_ids=torch.as_tensor(side.tokens, device=self.device, dtype=torch.long),
                 attention_mask=torch.as_tensor(mask, device=self.device),
-                use_cache=False,
-                **kwargs,
-            ).logits[sequence, place]
-            logits = logits.float()
-            picked = logits[torch.arange(len(target)), torch.as_tensor(target)]
-            log_probs = (picked - logits.logsumexp(-1)).double().cpu().numpy()
-            greedy = logits.argmax(-1).cpu().numpy() == target
-        ends = np.cumsum([len(row.targets) for row in rows])[:-1]
-        for row, values, flags in zip(
-            rows, np.split(log_probs, ends), np.split(greedy, ends), strict=True
-        ):
-            row.log_probabilities, row.is_greedy = values, flags
+                past_key_values=cache,
+                use_cache=cache is not None,
+            ).float()
+            normalizer = logits.logsumexp(-1)
+            targets = torch.as_tensor(side.targets, device=self.device)
+            at = torch.as_tensor(side.reads, device=self.device)
+            log_probs = (logits[at, targets] - normalizer[at]).double().cpu().numpy()
+            greedy = logits.argmax(-1)[at].cpu().numpy() == side.targets
+        batch.write(log_probs, greedy)
+        return ran + side.tokens.size
+
+    def _hold(self, base: NDArray[np.int32]) -> int:
+        """Has the base in the cache; returns the number of tokens that were run for it."""
+        import torch
+        from transformers import DynamicCache
+
+        if np.array_equal(base, self._held):
+            return 0
+        self.forget()
+        if not len(base):
+            return 0
+        cache = DynamicCache(config=self.model.config)
+        self._logits(
+            torch.zeros(1, dtype=torch.long, device=self.device),
+            torch.zeros(1, dtype=torch.long, device=self.device),
+            input_ids=torch.as_tensor(base, device=self.device, dtype=torch.long)[None],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        self._cache, self._held = cache, base
+        return len(base)
+
+    def forget(self) -> None:
+        """Drops the cache of the base."""
+        self._cache, self._held = None, np.empty(0, np.int32)
+
+    def _logits(self, rows: Any, columns: Any, **inputs: Any) -> Any:
+        """Logits `[k, vocabulary]` at the wanted places: the output layer is given only those."""
+        head = self.model.get_output_embeddings()
+        if head is None:
+            return self.model(**inputs).logits[rows, columns]
+
+        def gather(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (args[0][rows, columns][None], *args[1:])
+
+        hook = head.register_forward_pre_hook(gather)
+        try:
+            return self.model(**inputs).logits[0]
+        finally:
+            hook.remove()
 
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
         """Batches of prompts of similar length, padded on the left."""
+        base = self.shared_prompt(generations)
         for start in range(0, len(generations), self.batch_sequences):
             batch = generations[start : start + self.batch_sequences]
-            self._generate_batch(batch)
+            self._generate_batch(batch, base)
             yield from batch
+        self.forget()
 
-    def _generate_batch(self, batch: Sequence[Generation]) -> None:
+    def _generate_batch(self, batch: Sequence[Generation], base: NDArray[np.int32]) -> None:
         import torch
 
-        width = max(len(g.prompt) for g in batch)
+        # The padding stands between the base, which is the same for all, and the rest.
+        rests = [torch.as_tensor(g.prompt[len(base) :]) for g in batch]
+        width = len(base) + max(len(rest) for rest in rests)
         tokens = torch.zeros((len(batch), width), dtype=torch.long)
         mask = torch.zeros((len(batch), width), dtype=torch.long)
-        for i, generation in enumerate(batch):
-            tokens[i, width - len(generation.prompt) :] = torch.as_tensor(generation.prompt)
-            mask[i, width - len(generation.prompt) :] = 1
+        tokens[:, : len(base)] = torch.as_tensor(base)
+        mask[:, : len(base)] = 1
+        for i, rest in enumerate(rests):
+            tokens[i, width - len(rest) :] = rest
+            mask[i, width - len(rest) :] = 1
 
         def stopped(input_ids: Any, scores: Any, **kwargs: Any) -> Any:
             newest = input_ids[:, -1].tolist()
@@ -138,11 +180,16 @@ class HfRuntime(FolderRuntime):
                     generation.push(token)
             return torch.tensor([bool(g.finish_reason) for g in batch], device=input_ids.device)
 
-        with _memory_errors(), torch.inference_mode():
+        with self._memory_errors(), torch.inference_mode():
+            self._hold(base)
+            cache = copy.deepcopy(self._cache)
+            if cache is not None:
+                cache.batch_repeat_interleave(len(batch))
             self.model.generate(
                 input_ids=tokens.to(self.device),
                 attention_mask=mask.to(self.device),
                 max_new_tokens=max(g.max_tokens for g in batch),
+                past_key_values=cache,
                 do_sample=False,
                 pad_token_id=0,
                 stopping_criteria=[stopped],
@@ -153,6 +200,22 @@ class HfRuntime(FolderRuntime):
         import torch
 
         return torch.cuda.max_memory_allocated() if self.device.startswith("cuda") else 0
+
+    @contextmanager
+    def _memory_errors(self) -> Iterator[None]:
+        """Turns every way in which torch runs out of memory into `OutOfMemoryError`."""
+        import torch
+
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            words = ("out of memory", "can't allocate memory")
+            if isinstance(error, RuntimeError) and not any(w in str(error) for w in words):
+                raise
+            self.forget()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            raise OutOfMemoryError(first_line(error)) from None
 
     def _dtype(self) -> Any:
         import torch
@@ -170,21 +233,3 @@ def _best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-class _memory_errors:  # noqa: N801
-    """Turns every way in which torch runs out of memory into `OutOfMemoryError`."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        import torch
-
-        if isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-            isinstance(error, RuntimeError)
-            and any(words in str(error) for words in ("out of memory", "can't allocate memory"))
-        ):
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            raise OutOfMemoryError(first_line(Exception(str(error)))) from None

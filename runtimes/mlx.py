@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.generation import Generation
 from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
-from pajamas_eval.token_runtime import Row
+from pajamas_eval.token_runtime import ScoringBatch, SideBySide
+
+PREFILL_TOKENS = 2048
+"""Tokens of a base that are run at once."""
 
 
 class MlxOptions(RuntimeOptions, frozen=True, kw_only=True):
@@ -43,6 +47,8 @@ class MlxRuntime(FolderRuntime):
         """Reads the weights."""
         mlx = _mlx()
         mx = mlx.mx
+        from pajamas_eval.runtimes._mlx_head import HeadTap
+
         try:
             self.model, _ = mlx.utils.load_model(
                 self.folder, trust_remote_code=self.options.trust_remote_code
@@ -58,6 +64,9 @@ class MlxRuntime(FolderRuntime):
         notes = []
         if not mx.metal.is_available() and (quantization or stored != "float32"):
             notes.append(self._make_exact_on_cpu())
+        self._head = HeadTap(self.model)
+        self.forget()
+        self.shares_prefix = self.sharing_is_exact()
         return Identity(
             runtime=self.name,
             path=self.options.path,
@@ -77,47 +86,79 @@ class MlxRuntime(FolderRuntime):
             notes=tuple(notes),
         )
 
-    def score(self, rows: Sequence[Row]) -> None:
-        """One batch padded on the right, through a fresh cache."""
-        mlx = _mlx()
-        mx = mlx.mx
-        width = max(len(row.tokens) for row in rows)
-        tokens = np.zeros((len(rows), width), np.int32)
-        for i, row in enumerate(rows):
-            tokens[i, : len(row.tokens)] = row.tokens
-        sequence = np.concatenate([[i] * len(row.targets) for i, row in enumerate(rows)])
-        place = np.concatenate([row.positions for row in rows])
-        target = np.concatenate([row.targets for row in rows])
+    def score(self, batch: ScoringBatch) -> int:
+        """Rows side by side after copies of the base's cache, padded on the right."""
+        mx = _mlx().mx
+        side = SideBySide(batch)
         try:
-            cache = mlx.cache.make_prompt_cache(self.model)
-            logits = self.model(mx.array(tokens), cache=cache)
-            logits = logits[mx.array(sequence), mx.array(place)].astype(mx.float32)
-            picked = mx.take_along_axis(logits, mx.array(target)[:, None], axis=-1)[:, 0]
-            log_probs = picked - _log_normalizer(mx, logits)
-            greedy = mx.argmax(logits, axis=-1) == mx.array(target)
+            ran = self._hold(batch.base)
+            logits = self._head(
+                mx.array(side.tokens),
+                mx.array(side.rows),
+                mx.array(side.columns),
+                self._copies_of_base(side.lengths),
+            ).astype(mx.float32)
+            at, targets = mx.array(side.reads), mx.array(side.targets)
+            log_probs = logits[at, targets] - _log_normalizer(mx, logits)[at]
+            greedy = mx.argmax(logits, axis=-1)[at] == targets
             mx.eval(log_probs, greedy)
         except RuntimeError as error:
+            self.forget()
             raise _memory_error(error) from None
-        mx.clear_cache()
-        ends = np.cumsum([len(row.targets) for row in rows])[:-1]
-        for row, values, flags in zip(
-            rows,
-            np.split(np.array(log_probs, np.float64), ends),
-            np.split(np.array(greedy), ends),
-            strict=True,
-        ):
-            row.log_probabilities, row.is_greedy = values, flags
+        batch.write(np.array(log_probs, np.float64), np.array(greedy))
+        return ran + side.tokens.size
+
+    def _hold(self, base: NDArray[np.int32]) -> int:
+        """Has the base in the cache; returns the number of tokens that were run for it."""
+        if np.array_equal(base, self._held):
+            return 0
+        self.forget()
+        if not len(base):
+            return 0
+        mlx = _mlx()
+        cache = mlx.cache.make_prompt_cache(self.model)
+        for start in range(0, len(base), PREFILL_TOKENS):
+            part = mlx.mx.array(base[None, start : start + PREFILL_TOKENS])
+            self.model(part, cache=cache)  # MLX is lazy: these logits are never computed
+            mlx.mx.eval([c.state for c in cache])
+        self._cache, self._held = cache, base
+        return len(base)
+
+    def _copies_of_base(self, lengths: Sequence[int]) -> Any:
+        """A cache for the rows: what the base left, once for each, or nothing."""
+        mlx = _mlx()
+        if self._cache is None:
+            return mlx.cache.make_prompt_cache(self.model)
+        copies = [c.merge([c]) for c in self._cache]
+        padding = [max(lengths) - length for length in lengths]
+        for c in copies:
+            c.filter(mlx.mx.zeros((len(lengths),), mlx.mx.int32))
+            if max(padding):
+                c.prepare(lengths=list(lengths), right_padding=padding)
+        return copies
+
+    def forget(self) -> None:
+        """Drops the cache of the base, and the memory that MLX keeps for reuse."""
+        self._cache, self._held = None, np.empty(0, np.int32)
+        _mlx().mx.clear_cache()
 
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
         """Continuous batching by mlx-lm's batch generator."""
         mlx = _mlx()
-        mx = mlx.mx
         generator = mlx.generate.BatchGenerator(
             self.model, completion_batch_size=self.batch_sequences
         )
         try:
+            base = self.shared_prompt(generations)
+            self._hold(base)
+            shared = {}
+            if len(base):
+                shared["caches"] = [self._cache] * len(generations)
+                shared["all_tokens"] = [base.tolist() for _ in generations]
             numbers = generator.insert(
-                [g.prompt for g in generations], [g.max_tokens for g in generations]
+                [g.prompt[len(base) :] for g in generations],
+                [g.max_tokens for g in generations],
+                **shared,
             )
             running = dict(zip(numbers, generations, strict=True))
             while running:
@@ -135,7 +176,7 @@ class MlxRuntime(FolderRuntime):
             raise _memory_error(error) from None
         finally:
             generator.close()
-            mx.clear_cache()
+            self.forget()
 
     def _make_exact_on_cpu(self) -> str:
         """Expands weights to float32: MLX's CPU kernels add up in the weights' own type.

@@ -5,7 +5,7 @@ import math
 import random
 import resource
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,8 @@ from pajamas_eval.requests import (
     Request,
     Result,
 )
-from pajamas_eval.token_runtime import Row, TokenRuntime
+from pajamas_eval.scoring_plan import Segment
+from pajamas_eval.token_runtime import Row, ScoringBatch, TokenRuntime
 from pajamas_eval.worker import open_runtime
 
 
@@ -147,11 +148,11 @@ class TestLogLikelihood:
 
     def test_small_batches_give_the_same(self, runtime: TokenRuntime, case: Case) -> None:
         together = scored(runtime, REQUESTS)
-        usual, runtime.batch_tokens = runtime.batch_tokens, 64
+        usual, runtime.budget.tokens = runtime.budget.tokens, 64
         try:
             close(together, scored(runtime, REQUESTS), case.tolerance)
         finally:
-            runtime.batch_tokens = usual
+            runtime.budget.tokens = usual
 
     def test_a_shared_prefix_gives_the_same_as_a_separate_run(
         self, runtime: TokenRuntime, case: Case
@@ -162,6 +163,22 @@ class TestLogLikelihood:
             [scored(runtime, [request])[0] for request in shared],
             case.tolerance,
         )
+
+    def test_planned_equals_exact(
+        self, runtime: TokenRuntime, case: Case, original: Path, variants: Path
+    ) -> None:
+        """Sharing and batching against one sequence at a time, request by request."""
+        header = f"{QUESTION} 7\n\n" * 4
+        requests = [
+            LogLikelihood(f"{header}Question: What is {n} + {n}?\nAnswer:", answer)
+            for n in range(25)
+            for answer in (f" {2 * n}", f" {2 * n} apples", " none")
+        ]
+        exact = load(replace(case, options=(*case.options, ("exact", True))), original, variants)
+        close(scored(runtime, requests), scored(exact, requests), case.tolerance)
+        assert runtime.shares_prefix
+        assert runtime.usage.evaluated_tokens < exact.usage.evaluated_tokens
+        exact.close()
 
     def test_probability_falls_apart_along_the_chain(
         self, runtime: TokenRuntime, case: Case
@@ -259,7 +276,8 @@ class TestRolling:
             places = list(range(begin - left, end - left))
             windows.append(Row(sequence[left:end], places, tokens[begin:end]))
         for window in windows:
-            short_context.score([window])
+            whole = Segment(0, 1, 0, len(window.tokens))
+            short_context.score(ScoringBatch(sequence[:0], [window], [whole]))
         expected = sum(float(window.log_probabilities.sum()) for window in windows)
         assert rolling.log_probability == pytest.approx(expected, abs=case.tolerance * len(tokens))
 
@@ -293,6 +311,15 @@ class TestGeneration:
 
     def test_together_as_alone(self, runtime: TokenRuntime, case: Case) -> None:
         requests = [GenerateUntil(p, ("\n\n",), 16) for p in PROMPTS]
+        together = generated(runtime, requests)
+        alone = [generated(runtime, [request])[0] for request in requests]
+        same = sum(a.text == b.text for a, b in zip(together, alone, strict=True))
+        assert same >= len(PROMPTS) - (case.tolerance > 1e-3)
+
+    def test_a_shared_prompt_gives_the_same_texts(self, runtime: TokenRuntime, case: Case) -> None:
+        """A few-shot header is read once for all prompts; exact runs read it every time."""
+        header = f"{QUESTION} He has 3 + 4 = 7 apples.\n#### 7\n\n" * 3
+        requests = [GenerateUntil(header + p, ("\n\n",), 16) for p in PROMPTS]
         together = generated(runtime, requests)
         alone = [generated(runtime, [request])[0] for request in requests]
         same = sum(a.text == b.text for a, b in zip(together, alone, strict=True))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pajamas_eval.errors import OutOfMemoryError
 from pajamas_eval.generation import Generation
 from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
-from pajamas_eval.token_runtime import Row, TokenRuntime
+from pajamas_eval.token_runtime import ScoringBatch, TokenRuntime
 
 BOS, EOS, UNKNOWN = 0, 1, 2
 PIECES = ("<s>", "</s>", "�", *"abcdefghijklmnopqrstuvwxyz .:\n\0", "qu", "u:")
@@ -95,6 +95,7 @@ class FakeRuntime(TokenRuntime):
         self.room = self.texts_at_once = self.longest_prompt = 10**9
         self.poisoned: int | None = None
         self.script: list[int] | None = None
+        self.base = np.empty(0, np.int32)
 
     @classmethod
     def engine(cls) -> Engine:
@@ -111,12 +112,16 @@ class FakeRuntime(TokenRuntime):
     def decode(self, tokens: Sequence[int], *, keep_special: bool) -> str:
         return decode(tokens, keep_special=keep_special)
 
-    def score(self, rows: Sequence[Row]) -> None:
-        if len(rows) * max(len(row.tokens) for row in rows) > self.room:
+    def score(self, batch: ScoringBatch) -> int:
+        rows, base = batch.rows, len(batch.base)
+        ran = len(rows) * max(len(row.tokens) - base for row in rows)
+        if ran > self.room:
             raise OutOfMemoryError("no room")
         self.scored.append([row.tokens.tolist() for row in rows])
         for row in rows:
             tokens = tuple(row.tokens.tolist())
+            assert tokens[:base] == tuple(batch.base.tolist())
+            assert min(row.positions) >= base
             assert len(tokens) <= self.context_length
             values = [log_probabilities(tokens[: p + 1]) for p in row.positions]
             row.log_probabilities = np.array(
@@ -127,6 +132,9 @@ class FakeRuntime(TokenRuntime):
             )
             if self.poisoned in tokens:
                 row.log_probabilities[:] = np.nan
+        new = 0 if np.array_equal(batch.base, self.base) else base
+        self.base = batch.base
+        return new + ran
 
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
         for start in range(0, len(generations), self.batch_sequences):

@@ -81,7 +81,13 @@ def document(
         created="2025-01-01T00:00:00+00:00",
         machine=Machine(system="Linux", processor="x", cores=2, memory_bytes=8, python="3.11"),
         settings=RunSettings(
-            seed=1, limit=None, shots=None, context_length=64, chat_template=None, confidence=0.95
+            seed=1,
+            limit=None,
+            shots=None,
+            context_length=64,
+            chat_template=None,
+            exact=False,
+            confidence=0.95,
         ),
         baseline=labels[0],
         models=[

@@ -29,6 +29,7 @@ from pajamas_eval.requests import (
     Request,
     Result,
 )
+from pajamas_eval.scoring_plan import Budget
 
 
 def answers(runtime: FakeRuntime, requests: Sequence[Request]) -> list[Result]:
@@ -339,19 +340,41 @@ def test_every_score_is_the_sum_over_its_tokens(context: str, continuation: str)
 
 def test_rows_of_similar_length_share_a_batch_within_its_tokens() -> None:
     runtime = FakeRuntime()
-    runtime.batch_tokens, runtime.batch_sequences = 20, 3
+    runtime.budget = Budget(tokens=20, rows=3, outputs=9, padding=4)
     answers(runtime, [LogLikelihood("a" * n, "b") for n in (9, 1, 4, 1, 9, 5, 2)])
     sizes = [[len(row) for row in batch] for batch in runtime.scored]
-    assert sizes == [[10, 6], [5, 3, 2]]
+    assert sizes == [[10, 6], [5, 3], [2]]
+
+
+def test_a_prefix_shared_by_many_rows_is_run_once() -> None:
+    runtime = FakeRuntime(context_length=200)
+    requests = [LogLikelihood("shots " * 20 + "q" * n, "a") for n in range(1, 9)]
+    answers(runtime, requests)
+    longest = len(requests[-1].context) + 1
+    assert runtime.usage.ideal_tokens == longest
+    whole = sum(len(r.context) + 1 for r in requests)
+    assert runtime.usage.evaluated_tokens < whole / 3
+
+
+def test_a_model_whose_cache_cannot_be_shared_runs_every_row_alone() -> None:
+    sharing, plain = FakeRuntime(context_length=200), FakeRuntime(context_length=200)
+    plain.shares_prefix = False
+    requests = [LogLikelihood("shots " * 20 + "q" * n, "a") for n in range(1, 9)]
+    assert [without_time(r) for r in answers(plain, requests)] == [
+        without_time(r) for r in answers(sharing, requests)
+    ]
+    assert plain.usage.evaluated_tokens > 3 * sharing.usage.evaluated_tokens
+    assert plain.usage.ideal_tokens == sharing.usage.ideal_tokens
 
 
 def test_usage_counts_the_tokens_that_were_run() -> None:
     runtime = FakeRuntime()
     answers(runtime, [LogLikelihood("abc", "d"), LogLikelihood("x", "yz")])
-    assert runtime.usage.evaluated_tokens == 4 + 3
+    assert runtime.usage.evaluated_tokens == 4 + 4  # two rows side by side, one of them padded
+    assert runtime.usage.ideal_tokens == 4 + 2  # both begin with BOS
     answers(runtime, [GenerateUntil("ab", (), 2)])
     assert runtime.usage.generated_tokens <= 2
-    assert runtime.usage.evaluated_tokens == 7 + 3 + runtime.usage.generated_tokens
+    assert runtime.usage.evaluated_tokens == 8 + 3 + runtime.usage.generated_tokens
 
 
 def test_out_of_memory_halves_the_batches_and_goes_on() -> None:
@@ -362,7 +385,7 @@ def test_out_of_memory_halves_the_batches_and_goes_on() -> None:
         without_time(r) for r in answers(roomy, requests)
     ]
     assert len(cramped.scored) > len(roomy.scored)
-    assert cramped.batch_tokens < roomy.batch_tokens
+    assert cramped.budget.tokens < roomy.budget.tokens
     assert "out of memory" in cramped.usage.notes[0]
     rows = [tuple(row) for batch in cramped.scored for row in batch]
     assert len(rows) == len(set(rows)), "a row was scored twice"
