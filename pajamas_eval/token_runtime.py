@@ -5,13 +5,10 @@ a text is truncated, where a stop string cuts, and how batches shrink when memor
 decided here, once.
 """
 
-import math
 import re
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
 from typing import ClassVar
 
 import numpy as np
@@ -24,13 +21,12 @@ from pajamas_eval.requests import (
     GenerateUntil,
     GenerationResult,
     LogLikelihood,
-    LogLikelihoodResult,
     LogLikelihoodRolling,
     Request,
-    Result,
 )
 from pajamas_eval.runtime import Answers, Capabilities, Runtime, RuntimeOptions, Settings, Usage
-from pajamas_eval.scoring_plan import MIN_BASE, Budget, PrefixTree, Segment, Step, common_prefix
+from pajamas_eval.scoring import Row, Rows, Scoring, ScoringBatch, scored, windows
+from pajamas_eval.scoring_plan import MIN_BASE, Budget, PrefixTree, Step, common_prefix
 
 BATCH_TOKENS = 1024
 """Tokens of one scoring batch, padding included."""
@@ -51,91 +47,6 @@ ENCODE_AT_ONCE = 512
 """Texts handed to a tokenizer in one call: enough for its own parallelism."""
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
-
-
-@dataclass(slots=True)
-class Row:
-    """One distinct model input, with every place where a log-probability is read.
-
-    Attributes:
-        tokens: The input.
-        positions: `[n]` places in `tokens` whose logits predict the targets.
-        targets: `[n]` the tokens predicted.
-        log_probabilities: `[n]`, written by the adapter.
-        is_greedy: `[n]`, written by the adapter.
-        seconds: Share of the batch's time.
-    """
-
-    tokens: NDArray[np.int32]
-    positions: list[int] = field(default_factory=list)
-    targets: list[int] = field(default_factory=list)
-    log_probabilities: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    is_greedy: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ScoringBatch:
-    """What an engine runs at once.
-
-    Attributes:
-        base: Tokens that all rows start with; the engine keeps them in its cache from one batch to
-            the next, as far as the next one shares them. Empty where nothing is shared.
-        rows: Whole rows, base included.
-        segments: The rows' tokens below the base, each distinct prefix once; only for engines
-            that run subtrees.
-    """
-
-    base: NDArray[np.int32]
-    rows: Sequence[Row]
-    segments: Sequence[Segment]
-
-    def write(self, log_probabilities: NDArray[np.float64], is_greedy: NDArray[np.bool_]) -> None:
-        """Hands the results of all targets, row after row, to their rows."""
-        ends = np.cumsum([len(row.targets) for row in self.rows])[:-1]
-        for row, values, flags in zip(
-            self.rows, np.split(log_probabilities, ends), np.split(is_greedy, ends), strict=True
-        ):
-            row.log_probabilities, row.is_greedy = values, flags
-
-
-class SideBySide:
-    """A batch as engines without prefix trees take it: rows below their base, padded on the right.
-
-    Attributes:
-        tokens: `[rows, width]`, zeros where a row has ended.
-        mask: `[rows, width]`, 1 where there is a token.
-        lengths: Tokens of each row.
-        rows, columns: `[k]`, the distinct places whose logits are read.
-        reads: `[n]`, which of these places each target is read at.
-        targets: `[n]`, the tokens predicted.
-    """
-
-    def __init__(self, batch: ScoringBatch) -> None:
-        base = len(batch.base)
-        self.lengths = [len(row.tokens) - base for row in batch.rows]
-        shape = (len(batch.rows), max(self.lengths))
-        self.tokens, self.mask = np.zeros(shape, np.int32), np.zeros(shape, np.int64)
-        for i, row in enumerate(batch.rows):
-            self.tokens[i, : self.lengths[i]] = row.tokens[base:]
-            self.mask[i, : self.lengths[i]] = 1
-        places = np.concatenate(
-            [i * shape[1] + np.asarray(row.positions) - base for i, row in enumerate(batch.rows)]
-        )
-        distinct, self.reads = np.unique(places, return_inverse=True)
-        self.rows, self.columns = np.divmod(distinct, shape[1])
-        self.targets = np.concatenate([row.targets for row in batch.rows])
-
-
-@dataclass(slots=True)
-class _Scoring:
-    """One request on its way through the rows: which slice of which rows is its own."""
-
-    token_count: int
-    byte_count: int
-    prompt_tokens: int
-    truncated_tokens: int
-    reads: list[tuple[int, slice]]
 
 
 class TokenRuntime(Runtime):
@@ -294,8 +205,8 @@ class TokenRuntime(Runtime):
         An empty continuation has probability one. A continuation longer than the context length,
         one that nothing stands in front of, and a text without tokens are failures.
         """
-        rows = _Rows()
-        scorings: list[_Scoring | Failure] = []
+        rows = Rows()
+        scorings: list[Scoring | Failure] = []
         for start in range(0, len(requests), ENCODE_AT_ONCE):
             chunk = requests[start : start + ENCODE_AT_ONCE]
             for request, (context, continuation) in zip(
@@ -305,8 +216,8 @@ class TokenRuntime(Runtime):
         yield from self._run(rows.rows, scorings)
 
     def _place(
-        self, rows: "_Rows", request: LogLikelihood, context: list[int], continuation: list[int]
-    ) -> "_Scoring | Failure":
+        self, rows: Rows, request: LogLikelihood, context: list[int], continuation: list[int]
+    ) -> Scoring | Failure:
         if request.continuation and not continuation:
             return Failure("the continuation has text but no tokens of its own")
         if continuation and not context:
@@ -318,7 +229,7 @@ class TokenRuntime(Runtime):
             )
         truncated = max(0, len(context) + len(continuation) - 1 - self.context_length)
         tokens = (context + continuation)[truncated:]
-        scoring = _Scoring(
+        scoring = Scoring(
             token_count=len(continuation),
             byte_count=len(request.continuation.encode("utf-8", "replace")),
             prompt_tokens=len(tokens) - len(continuation),
@@ -336,8 +247,8 @@ class TokenRuntime(Runtime):
         The first window starts with the BOS token (or EOS, where there is none); each later
         window scores at most a context's worth of new tokens, after as much text as fits.
         """
-        rows = _Rows()
-        scorings: list[_Scoring | Failure] = []
+        rows = Rows()
+        scorings: list[Scoring | Failure] = []
         for start in range(0, len(requests), ENCODE_AT_ONCE):
             chunk = requests[start : start + ENCODE_AT_ONCE]
             for request, encoded in zip(chunk, self._encode([r.text for r in chunk]), strict=True):
@@ -349,13 +260,13 @@ class TokenRuntime(Runtime):
                     encoded = encoded[len(prefix) :]
                 reads = [
                     rows.add(inputs, first, targets)
-                    for inputs, first, targets in _windows(prefix, encoded, self.context_length)
+                    for inputs, first, targets in windows(prefix, encoded, self.context_length)
                 ]
                 byte_count = len(request.text.encode("utf-8", "replace"))
-                scorings.append(_Scoring(len(encoded), byte_count, len(reads), 0, reads))
+                scorings.append(Scoring(len(encoded), byte_count, len(reads), 0, reads))
         yield from self._run(rows.rows, scorings)
 
-    def _run(self, rows: list[Row], scorings: Sequence["_Scoring | Failure"]) -> Answers:
+    def _run(self, rows: list[Row], scorings: Sequence[Scoring | Failure]) -> Answers:
         """Scores the rows batch by batch; yields a request once its last row is done."""
         waiting: dict[int, int] = {}
         readers: list[list[int]] = [[] for _ in rows]
@@ -367,7 +278,7 @@ class TokenRuntime(Runtime):
             for row, _ in scoring.reads:
                 readers[row].append(i)
             if not scoring.reads:
-                yield i, _scored(scoring, rows)
+                yield i, scored(scoring, rows)
         errors: dict[int, str] = {}
         for row, error in self._score_rows(rows):
             for i in readers[row]:
@@ -376,8 +287,8 @@ class TokenRuntime(Runtime):
                 waiting[i] -= 1
                 if waiting[i] == 0:
                     scoring = scorings[i]
-                    assert isinstance(scoring, _Scoring)
-                    result = Failure(errors[i]) if i in errors else _scored(scoring, rows)
+                    assert isinstance(scoring, Scoring)
+                    result = Failure(errors[i]) if i in errors else scored(scoring, rows)
                     yield i, result
             readers[row] = []
 
@@ -562,54 +473,6 @@ class TokenRuntime(Runtime):
         self.usage.device_memory_bytes = self.device_memory_bytes()
 
 
-class _Rows:
-    """Distinct inputs: requests with the same input share a row."""
-
-    def __init__(self) -> None:
-        self.rows: list[Row] = []
-        self._index: dict[bytes, int] = {}
-
-    def add(self, inputs: list[int], first: int, targets: list[int]) -> tuple[int, slice]:
-        """Reads `targets` at `inputs[first:]`; returns the row and the slice of its reads."""
-        tokens = np.asarray(inputs, np.int32)
-        i = self._index.setdefault(tokens.tobytes(), len(self.rows))
-        if i == len(self.rows):
-            self.rows.append(Row(tokens))
-        row = self.rows[i]
-        start = len(row.targets)
-        row.positions.extend(range(first, first + len(targets)))
-        row.targets.extend(targets)
-        return i, slice(start, start + len(targets))
-
-
-def _scored(scoring: _Scoring, rows: Sequence[Row]) -> Result:
-    return LogLikelihoodResult(
-        log_probability=math.fsum(
-            chain.from_iterable(rows[i].log_probabilities[part] for i, part in scoring.reads)
-        ),
-        is_greedy=all(bool(rows[i].is_greedy[part].all()) for i, part in scoring.reads),
-        token_count=scoring.token_count,
-        byte_count=scoring.byte_count,
-        prompt_tokens=scoring.prompt_tokens,
-        truncated_tokens=scoring.truncated_tokens,
-        seconds=sum(rows[i].seconds for i, _ in scoring.reads),
-    )
-
-
 def _move_spaces(context: str, continuation: str) -> tuple[str, str]:
     stripped = context.rstrip()
     return stripped, context[len(stripped) :] + continuation
-
-
-def _windows(
-    prefix: list[int], tokens: list[int], context_length: int
-) -> Iterator[tuple[list[int], int, list[int]]]:
-    """Inputs, first reading position and targets of each window of a rolling text."""
-    sequence = prefix[-1:] + tokens  # one token in front of the text, whatever the prefix
-    done = 0
-    while done < len(tokens):
-        count = min(len(tokens) - done, context_length)
-        end = done + count
-        begin = max(0, end - context_length)
-        yield sequence[begin:end], done - begin, tokens[done:end]
-        done = end

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import struct
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,6 +78,13 @@ class FolderRuntime(TokenRuntime):
         return text
 
     def _refuse_missing_weights(self) -> None:
+        index = self.folder / "model.safetensors.index.json"
+        if index.is_file():
+            for name in set(_read_config(index).get("weight_map", {}).values()):
+                if not (self.folder / str(name)).is_file():
+                    raise UsageError(f"{index} names {name}, which is not there")
+        for file in self.files:
+            _refuse_truncated(file)
         if self.files:
             return
         pickles = [
@@ -146,6 +154,21 @@ def _local_folder(path: str) -> Path:
         raise UsageError(
             f"cannot get {path} from the Hugging Face hub: {first_line(error)}"
         ) from None
+
+
+def _refuse_truncated(file: Path) -> None:
+    """A download that broke off is found now, not after the models before it have run."""
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length)) if length < size else {}
+        ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
+        whole = 8 + length + max(ends, default=0)
+    except (OSError, ValueError, struct.error, LookupError, TypeError, AttributeError) as error:
+        raise UsageError(f"{file} is no readable safetensors file: {error}") from None
+    if size < whole:
+        raise UsageError(f"{file} is cut off: it has {size} of {whole} bytes")
 
 
 def _read_config(file: Path) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from pajamas_eval.errors import MissingEngineError, OutOfMemoryError, RunError, 
 from pajamas_eval.generation import Generation
 from pajamas_eval.log_softmax import log_probabilities
 from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
+from pajamas_eval.scoring import ScoringBatch
 from pajamas_eval.scoring_plan import Budget
-from pajamas_eval.token_runtime import BATCH_OUTPUTS, BATCH_TOKENS, ScoringBatch, TokenRuntime
+from pajamas_eval.token_runtime import BATCH_OUTPUTS, BATCH_TOKENS, TokenRuntime
 
 MICRO_BATCH = 512
 """Tokens llama.cpp computes at once."""

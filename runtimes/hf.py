@@ -12,7 +12,7 @@ from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.generation import Generation
 from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
-from pajamas_eval.token_runtime import ScoringBatch, SideBySide
+from pajamas_eval.scoring import ScoringBatch, SideBySide
 
 
 class HfOptions(RuntimeOptions, frozen=True, kw_only=True):

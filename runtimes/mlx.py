@@ -19,7 +19,7 @@ from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.generation import Generation
 from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
-from pajamas_eval.token_runtime import ScoringBatch, SideBySide
+from pajamas_eval.scoring import ScoringBatch, SideBySide
 
 PREFILL_TOKENS = 2048
 """Tokens of a base that are run at once."""

@@ -23,6 +23,7 @@ import resource
 import shutil
 import struct
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file
 
 HERE = Path(__file__).resolve().parent
-GROUP_SIZE = 64
+RECIPES = HERE.parents[1] / "quant_configs"
 THREADS = 2
 
 Array = npt.NDArray[Any]
@@ -200,16 +201,20 @@ def quiet_mlx() -> Iterator[None]:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def convert_mlx(model: Path, out: Path, bits: int | None) -> None:
-    """Converts with ``mlx_lm.convert``: ``bits`` per weight, or unquantized float32 for None."""
+def convert_mlx(model: Path, out: Path, recipe: dict[str, Any] | None) -> None:
+    """Converts with ``mlx_lm.convert`` as the recipe says, or to unquantized float32 for None."""
     with quiet_mlx():
         import mlx_lm
 
-        if bits is None:
+        if recipe is None:
             mlx_lm.convert(str(model), str(out), dtype="float32")
         else:
             mlx_lm.convert(
-                str(model), str(out), quantize=True, q_bits=bits, q_group_size=GROUP_SIZE
+                str(model),
+                str(out),
+                quantize=True,
+                q_bits=recipe["bits"],
+                q_group_size=recipe["group_size"],
             )
 
 
@@ -227,28 +232,31 @@ class Variant:
 
 
 def variants(model: Path, out: Path, f32: bool) -> list[Variant]:
-    """Everything to make, in order: the quantized GGUF files are made from the F16 one."""
-    found = [Variant("demo-f16.gguf", "gguf", lambda to: write_gguf(model, to, half=True))]
+    """Everything to make: what the recipes in ``quant_configs/`` say, the F16 file first."""
+    recipes = {p.stem: tomllib.loads(p.read_text("utf-8")) for p in sorted(RECIPES.glob("*.toml"))}
+    half = out / "demo-f16.gguf"
+    found = [Variant(half.name, "gguf", lambda to: write_gguf(model, to, half=True))]
     if f32:
         found.append(Variant("demo-f32.gguf", "gguf", lambda to: write_gguf(model, to, half=False)))
-    for kind in ("Q8_0", "Q4_K_M", "Q2_K"):
-        found.append(
-            Variant(
-                f"demo-{kind.lower()}.gguf",
-                "llama_cpp",
-                lambda to, kind=kind: quantize_gguf(out / "demo-f16.gguf", to, kind),
-            )
-        )
-    if f32:
         found.append(Variant("demo-mlx", "mlx_lm", lambda to: convert_mlx(model, to, None)))
-    for bits in (8, 4, 2):
-        found.append(
-            Variant(
-                f"demo-mlx-{bits}bit",
-                "mlx_lm",
-                lambda to, bits=bits: convert_mlx(model, to, bits),
+    for name, recipe in recipes.items():
+        runtime, _, suffix = name.partition("_")
+        if runtime == "mlx":
+            found.append(
+                Variant(
+                    f"demo-mlx-{suffix}",
+                    "mlx_lm",
+                    lambda to, recipe=recipe: convert_mlx(model, to, recipe),
+                )
             )
-        )
+        elif recipe["file_type"] != "F16":
+            found.append(
+                Variant(
+                    f"demo-{suffix}.gguf",
+                    "llama_cpp",
+                    lambda to, kind=recipe["file_type"]: quantize_gguf(half, to, kind),
+                )
+            )
     return found
 
 

@@ -21,8 +21,9 @@ from pajamas_eval.requests import (
     Request,
     Result,
 )
+from pajamas_eval.scoring import Row, ScoringBatch
 from pajamas_eval.scoring_plan import Segment
-from pajamas_eval.token_runtime import Row, ScoringBatch, TokenRuntime
+from pajamas_eval.token_runtime import TokenRuntime
 from pajamas_eval.worker import open_runtime
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pajamas_eval.errors import OutOfMemoryError
 from pajamas_eval.generation import Generation
 from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
-from pajamas_eval.token_runtime import ScoringBatch, TokenRuntime
+from pajamas_eval.scoring import ScoringBatch
+from pajamas_eval.token_runtime import TokenRuntime
 
 BOS, EOS, UNKNOWN = 0, 1, 2
 PIECES = ("<s>", "</s>", "�", *"abcdefghijklmnopqrstuvwxyz .:\n\0", "qu", "u:")
