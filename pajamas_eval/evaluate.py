@@ -164,6 +164,10 @@ def _run_model(
     except (UsageError, RunError) as error:
         record.error = str(error)
         progress.step(f"failed: {error}")
+        for questions, benchmark_record in zip(question_sets, document.benchmarks, strict=True):
+            if worker.label not in {a.label for a in benchmark_record.answer_sets}:
+                nothing = _Gathering(questions).answer_set(worker.label, 0.0)
+                benchmark_record.answer_sets.append(nothing)
     return record
 
 
@@ -220,7 +224,8 @@ def _answer(question: Question, results: Sequence[Result | None]) -> AnswerRecor
     answer.token_count = sum(r.token_count for r in good)
     answer.truncated_tokens = sum(r.truncated_tokens for r in good)
     answer.seconds = sum(r.seconds for r in good)
-    if scored := [r for r in good if isinstance(r, LogLikelihoodResult)]:
+    scored = [r for r in good if isinstance(r, LogLikelihoodResult)]
+    if scored and answer.error is None:  # one for each choice, or none
         answer.log_probabilities = [r.log_probability for r in scored]
         answer.is_greedy = [r.is_greedy for r in scored]
     for generated in (r for r in good if isinstance(r, GenerationResult)):

@@ -73,7 +73,9 @@ def _parse_options(text: str, whole: str) -> dict[str, object]:
             raise UsageError(f"cannot read {text[at:]!r} in {whole!r}; write runtime[key=value,…]")
         if match["key"] in options:
             raise UsageError(f"{match['key']!r} stands twice in {whole!r}")
-        options[match["key"]] = match["plain"] if match["quoted"] is None else match["quoted"]
+        options[match["key"]] = (
+            match["plain"].strip() if match["quoted"] is None else match["quoted"]
+        )
         at = match.end()
     return options
 

@@ -13,7 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pajamas_eval.report.text import printable
+from pajamas_eval.report.text import plural, printable
 
 PLAIN_EVERY_SECONDS = 15.0
 """How often a long benchmark says where it is, where lines cannot be overwritten."""
@@ -63,7 +63,7 @@ class BarProgress:
         seconds = time.monotonic() - self._started
         title = printable(self._title, markup=True)
         self._console.print(
-            f"  {title}: {self._done} questions in {seconds:.1f} s", highlight=False
+            f"  {title}: {plural(self._done, 'question')} in {seconds:.1f} s", highlight=False
         )
 
 
@@ -95,7 +95,7 @@ class PlainProgress:
     def finish(self) -> None:
         """The model is through with the benchmark."""
         seconds = time.monotonic() - self._started
-        self._say(f"  {self._title}: {self._done} questions in {seconds:.1f} s")
+        self._say(f"  {self._title}: {plural(self._done, 'question')} in {seconds:.1f} s")
 
     def _say(self, text: str) -> None:
         self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)

@@ -109,8 +109,8 @@ def _sentences(document: Document, record: BenchmarkRecord) -> Iterator[str]:
             yield sentence(comparison, document.settings.confidence)
         if failed := errors(answers):
             yield (
-                f"{printable(answers.label)} failed on {plural(len(failed), 'question')}, which "
-                f"count as errors and not as wrong: {printable(failed[0].error or '')}"
+                f"{printable(answers.label)} failed on {plural(len(failed), 'question')}, "
+                f"not counted as wrong: {printable(failed[0].error or '')}"
             )
         truncated = sum(a.truncated_tokens > 0 for a in answers.answers)
         if truncated:

@@ -31,7 +31,7 @@ def points(value: float) -> str:
 def size(count: float) -> str:
     """Bytes in decimal units, as file sizes are sold."""
     for unit in ("B", "kB", "MB"):
-        if count < 1000:
+        if count < 999.95:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.2f} GB"

@@ -76,7 +76,7 @@ difference −3.0 points, 95 % interval −9.5 to +2.7.
 q4: 1 prompt did not fit in the context and lost text on the left
 q2 is right and wrong on the same 98 questions as the baseline; \
 difference ±0.0 points, 95 % interval −3.8 to +3.8.
-q2 failed on 2 questions, which count as errors and not as wrong: no room
+q2 failed on 2 questions, not counted as wrong: no room
 q2: smaller batches
 Note: this is made up
 
