@@ -24,6 +24,10 @@ Put label= in front to name it in the report: q4=model.gguf
 """
 
 
+INTERRUPTED = 130
+"""Exit code, as shells have it for a program ended by Ctrl-C."""
+
+
 class _Group(click.Group):
     """Shows every error of ours as one line, with the exit code it carries."""
 
@@ -33,6 +37,9 @@ class _Group(click.Group):
         except PajamasError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:  # click's own exit code, 1, means "proven worse" here
+            click.echo("Interrupted", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -252,3 +254,30 @@ def test_shots_beyond_the_pool() -> None:
         "run", "gguf[path=x.gguf]", "-b", "pajamas_knowledge", "--shots", 6, "--limit", 1
     )
     assert "at most 5 few-shot examples" in line
+
+
+@pytest.mark.engine
+def test_interrupt_leaves_no_worker_behind(variants: Path) -> None:
+    """Ctrl-C reaches the whole group, as in a terminal."""
+    process = subprocess.Popen(
+        [COMMAND, "run", variants / "demo-q8_0.gguf"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "loading" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in stdout + stderr
+    for _ in range(50):
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("a process of the interrupted command still runs")
