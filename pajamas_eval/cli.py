@@ -1,6 +1,7 @@
 """The command line; engines and heavy libraries are imported only where they are needed."""
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,10 +161,12 @@ def _evaluate(
         **options,
     )
     # Piped into a file or a pager, a table of 80 columns would break every row.
+    if json_file:  # first: whatever the terminal does, the results are safe
+        write(document, json_file)
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal without Unicode gets question marks
+        sys.stdout.reconfigure(errors="replace")
     console = Console(emoji=False, width=None if sys.stdout.isatty() else 120)
     show(document, console)
-    if json_file:
-        write(document, json_file)
     _fail_if_any_failed(document)
 
 

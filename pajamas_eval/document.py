@@ -65,7 +65,7 @@ class AnswerRecord(Record):
         text: For generation benchmarks.
         prompt_tokens: Of the whole question, summed over its requests.
         token_count: Scored or generated tokens, summed over its requests.
-        seconds: Share of its batches' time.
+        seconds: Share of its batches' time; for generated text the time since the one before.
     """
 
     doc_id: str

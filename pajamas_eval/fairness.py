@@ -11,6 +11,9 @@ from pajamas_eval.requests import GenerateUntil, LogLikelihood, Request
 from pajamas_eval.runtime import Capabilities, Settings
 from pajamas_eval.worker import Worker
 
+_AT_ONCE = 1000
+"""Requests tokenized in one message."""
+
 _SHOWN = 40
 """Characters of a text shown around the place where two tokenizations part."""
 
@@ -49,7 +52,8 @@ def check(
         first = None
         if differing:
             first = _difference(baseline, variant, question_sets, requests[differing[0]], differing)
-            _refuse_bos_mismatch(baseline.label, variant.label, settings, first)
+            if settings[baseline.label].prefix_tokens != settings[variant.label].prefix_tokens:
+                _refuse_bos_mismatch(baseline, variant, settings, [requests[i] for i in differing])
         checks.append(
             TokenCheck(
                 label=variant.label,
@@ -94,20 +98,21 @@ def _text(request: Request) -> str:
 
 
 def _refuse_bos_mismatch(
-    baseline: str, variant: str, settings: Mapping[str, Settings], difference: TokenDifference
+    baseline: Worker, variant: Worker, settings: Mapping[str, Settings], requests: Sequence[Request]
 ) -> None:
     """A BOS token on one side only, before the same tokens, is an error of set-up."""
-    ours, theirs = settings[baseline].prefix_tokens, settings[variant].prefix_tokens
-    if ours == theirs:
-        return
-    without_ours = difference.baseline_tokens[len(ours) :]
-    without_theirs = difference.variant_tokens[len(theirs) :]
-    if without_ours == without_theirs:
-        raise UsageError(
-            f"not comparable: {baseline} starts every text with {list(ours) or 'no BOS token'}, "
-            f"{variant} with {list(theirs) or 'no BOS token'}; set it for one of them, for "
-            f"example {variant}=runtime[path=…,add_bos={'true' if ours else 'false'}]"
-        )
+    ours = settings[baseline.label].prefix_tokens
+    theirs = settings[variant.label].prefix_tokens
+    for start in range(0, len(requests), _AT_ONCE):
+        chunk = requests[start : start + _AT_ONCE]
+        for a, b in zip(baseline.tokenize(chunk), variant.tokenize(chunk), strict=True):
+            if a[len(ours) :] == b[len(theirs) :]:
+                raise UsageError(
+                    f"not comparable: {baseline.label} starts every text with "
+                    f"{list(ours) or 'no BOS token'}, {variant.label} with "
+                    f"{list(theirs) or 'no BOS token'}; set it for one of them, for example "
+                    f"{variant.label}=runtime[path=…,add_bos={'true' if ours else 'false'}]"
+                )
 
 
 def _notes(settings: Mapping[str, Settings]) -> list[str]:

@@ -67,7 +67,7 @@ class GenerationResult:
         token_count: Number of generated tokens.
         prompt_tokens: Number of tokens of the prompt that the model saw.
         truncated_tokens: Tokens cut from the left of the prompt because the context was full.
-        seconds: This request's share of its batch's time.
+        seconds: Time since the text that was finished before this one: they run together.
     """
 
     text: str

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -33,7 +33,7 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """
 
     path: str
-    n_ctx: int | None = None
+    n_ctx: Annotated[int, msgspec.Meta(ge=1)] | None = None
     add_bos: bool | None = None
     trust_remote_code: bool = False
     allow_pickle: bool = False

@@ -6,7 +6,7 @@ import struct
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from pajamas_eval.digest import digest_of, model_files
 from pajamas_eval.errors import MissingEngineError, UsageError
@@ -17,6 +17,7 @@ UNKNOWN_CONTEXT_LENGTH = 2048
 """Tokens, where neither the model nor its tokenizer names a limit (lm-eval's default)."""
 
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
+_PICKLES = ("*.bin", "*.pt", "*.pth")
 _NO_LIMIT = 10**9
 """Tokenizers without a limit state an astronomical one."""
 
@@ -24,12 +25,10 @@ _NO_LIMIT = 10**9
 class FolderRuntime(TokenRuntime):
     """A folder with `config.json`, a tokenizer and weights, or a hub id that names one."""
 
-    weight_files: ClassVar[str] = "*.safetensors"
-
     def __init__(self, options: RuntimeOptions) -> None:
         super().__init__(options)
         self.engine()  # names the missing package before anything else fails for want of it
-        self.folder = _local_folder(options.path)
+        self.folder = _local_folder(options.path, options.allow_pickle)
         self.config = _read_config(self.folder / "config.json")
         self._refuse_missing_weights()
         self.tokenizer = self._read_tokenizer()
@@ -44,6 +43,8 @@ class FolderRuntime(TokenRuntime):
         self.eos_token_ids = self._end_tokens()
         self.default_prefix = self._default_prefix()
         template = self.tokenizer.chat_template
+        if isinstance(template, dict):
+            template = template.get("default")
         self.chat_template = template if isinstance(template, str) else None
 
     @abstractmethod
@@ -52,8 +53,15 @@ class FolderRuntime(TokenRuntime):
 
     @property
     def files(self) -> list[Path]:
-        """The weight files."""
-        return sorted(self.folder.glob(self.weight_files))
+        """The weight files, without copies of them in other layouts and without adapters."""
+        index = self.folder / "model.safetensors.index.json"
+        if index.is_file():
+            named = set(_read_config(index).get("weight_map", {}).values())
+            return sorted(self.folder / str(name) for name in named)
+        for pattern in ("model.safetensors", "model*.safetensors", "*.safetensors", *_PICKLES):
+            if found := sorted(self.folder.glob(pattern)):
+                return found
+        return []
 
     def digest(self) -> str:
         """Digest of the folder's content."""
@@ -78,27 +86,19 @@ class FolderRuntime(TokenRuntime):
         return text
 
     def _refuse_missing_weights(self) -> None:
-        index = self.folder / "model.safetensors.index.json"
-        if index.is_file():
-            for name in set(_read_config(index).get("weight_map", {}).values()):
-                if not (self.folder / str(name)).is_file():
-                    raise UsageError(f"{index} names {name}, which is not there")
-        for file in self.files:
-            _refuse_truncated(file)
-        if self.files:
-            return
-        pickles = [
-            *self.folder.glob("*.bin"),
-            *self.folder.glob("*.pt"),
-            *self.folder.glob("*.pth"),
-        ]
-        if not pickles:
+        if not self.files:
             raise UsageError(f"{self.folder} holds no weights: there is no .safetensors file in it")
-        if not self.options.allow_pickle:
-            raise UsageError(
-                f"{self.folder} holds its weights as Python pickles ({pickles[0].name}), which can "
-                f"run code when loaded; if you trust them: {self.name}[path=…,allow_pickle=true]"
-            )
+        for file in self.files:
+            if not file.is_file():
+                raise UsageError(f"{self.folder} lacks {file.name}, a part of its weights")
+            if file.suffix == ".safetensors":
+                _refuse_truncated(file)
+            elif not self.options.allow_pickle:
+                raise UsageError(
+                    f"{self.folder} holds its weights as Python pickles ({file.name}), which "
+                    "can run code when loaded; if you trust them: "
+                    f"{self.name}[path=…,allow_pickle=true]"
+                )
 
     def _read_tokenizer(self) -> Any:
         from transformers import AutoTokenizer
@@ -107,7 +107,8 @@ class FolderRuntime(TokenRuntime):
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
         logging.getLogger("transformers").setLevel(logging.ERROR)
-        if self.config.get("auto_map") and not self.options.trust_remote_code:
+        brings_code = self.config.get("auto_map") and any(self.folder.glob("*.py"))
+        if brings_code and not self.options.trust_remote_code:
             raise UsageError(
                 f"{self.folder} brings Python code of its own; if you trust it: "
                 f"{self.name}[path=…,trust_remote_code=true]"
@@ -141,7 +142,7 @@ class FolderRuntime(TokenRuntime):
         return ()
 
 
-def _local_folder(path: str) -> Path:
+def _local_folder(path: str, allow_pickle: bool) -> Path:
     """The folder itself, or the local copy of a hub id's, downloaded if need be."""
     if Path(path).is_dir():
         return Path(path)
@@ -149,6 +150,7 @@ def _local_folder(path: str) -> Path:
         from huggingface_hub import snapshot_download
 
         patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
+        patterns += _PICKLES if allow_pickle else ()
         return Path(snapshot_download(path, allow_patterns=patterns))
     except Exception as error:  # no network, no such repository, no permission
         raise UsageError(

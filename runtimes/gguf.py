@@ -6,10 +6,12 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cache
+from glob import escape
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,7 +50,7 @@ class GgufOptions(RuntimeOptions, frozen=True, kw_only=True):
     """
 
     n_gpu_layers: int = 999
-    n_threads: int | None = None
+    n_threads: Annotated[int, msgspec.Meta(ge=1)] | None = None
     flash_attention: bool | None = None
     cache_type: Literal["f16", "f32", "q8_0"] = "f16"
 
@@ -75,6 +77,7 @@ class GgufRuntime(TokenRuntime):
         self._llama = _llama()
         self._files = _parts(Path(options.path))
         self._context: Any = None
+        self._memory: Any = None
         self._cells = 0
         self._sequence_ids = np.arange(SEQUENCES, dtype=np.int32)
         self._model = self._read(vocab_only=True)
@@ -127,7 +130,7 @@ class GgufRuntime(TokenRuntime):
             quantization=quantization.decode() if quantization else "unknown",
             bits_per_weight=8 * size / parameters,
             dtype=f"{self.options.cache_type} cache",
-            device=self.engine().device,
+            device=self.engine().device if self.options.n_gpu_layers else "CPU",
             versions={"llama-cpp-python": _version()},
         )
 
@@ -212,7 +215,8 @@ class GgufRuntime(TokenRuntime):
 
     def forget(self) -> None:
         """Empties the KV cache."""
-        self._llama.llama_memory_clear(self._memory, False)
+        if self._memory is not None:
+            self._llama.llama_memory_clear(self._memory, False)
         self._held = np.empty(0, np.int32)
 
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
@@ -298,7 +302,7 @@ class GgufRuntime(TokenRuntime):
             size,
         )
         if not self._context:
-            self._cells = 0
+            self._cells, self._memory, self._held = 0, None, np.empty(0, np.int32)
             raise OutOfMemoryError(f"no room for a context of {size} tokens: {_last_error()}")
         self._memory = self._llama.llama_get_memory(self._context)
         self._held = np.empty(0, np.int32)
@@ -415,7 +419,7 @@ def _parts(first: Path) -> list[Path]:
         if not first.is_file():
             raise UsageError(f"{first}: no such file")
         return [first]
-    return sorted(first.parent.glob(f"{stem}-[0-9][0-9][0-9][0-9][0-9]-of-{rest}"))
+    return sorted(first.parent.glob(f"{escape(stem)}-[0-9][0-9][0-9][0-9][0-9]-of-{rest}"))
 
 
 def _processors() -> int:

@@ -48,17 +48,25 @@ class HfRuntime(FolderRuntime):
 
         self.device = _best_device() if self.options.device == "auto" else self.options.device
         try:
-            self.model = AutoModelForCausalLM.from_pretrained(
+            self.model, loading = AutoModelForCausalLM.from_pretrained(
                 self.folder,
                 dtype=self._dtype(),
                 trust_remote_code=self.options.trust_remote_code,
-                use_safetensors=True if self.files else None,
+                use_safetensors=True if list(self.folder.glob("*.safetensors")) else None,
+                output_loading_info=True,
             )
             self.model = self.model.eval().to(self.device)
         except Exception as error:  # transformers raises many kinds for broken weights
             raise UsageError(
                 f"{self.folder} cannot be loaded by transformers: {first_line(error)}"
             ) from None
+        # transformers fills what is missing with random numbers and goes on.
+        missing = [*loading["missing_keys"], *(str(key) for key in loading["mismatched_keys"])]
+        if missing:
+            raise UsageError(
+                f"{self.folder} lacks weights that its architecture needs: "
+                f"{', '.join(sorted(missing)[:3])}"
+            )
         # A model's own sampling settings, such as a repetition penalty, would make its
         # generations those of another model.
         self.model.generation_config = GenerationConfig()
@@ -153,6 +161,9 @@ class HfRuntime(FolderRuntime):
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
         """Batches of prompts of similar length, padded on the left."""
         base = self.shared_prompt(generations)
+        config = self.model.config.get_text_config()
+        if getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None):
+            base = base[:0]  # the padding after a base would count as part of the window
         for start in range(0, len(generations), self.batch_sequences):
             batch = generations[start : start + self.batch_sequences]
             self._generate_batch(batch, base)

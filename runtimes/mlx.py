@@ -146,7 +146,9 @@ class MlxRuntime(FolderRuntime):
         """Continuous batching by mlx-lm's batch generator."""
         mlx = _mlx()
         generator = mlx.generate.BatchGenerator(
-            self.model, completion_batch_size=self.batch_sequences
+            self.model,
+            completion_batch_size=self.batch_sequences,
+            prefill_batch_size=min(8, self.batch_sequences),
         )
         try:
             base = self.shared_prompt(generations)

@@ -2,7 +2,7 @@
 
 The demo model is a fixture: it has memorised the bundled question sets, so its scores say nothing
 about anything but itself. This module writes the questions in the forms in which they are asked
-(see ``docs`` for the prompts) and adds plain text made from seeded templates, so that the model is
+and adds plain text made from seeded templates, so that the model is
 not fed the sets alone.
 
 Every document is a list of spans, text with a loss weight: the answer counts in full, the question

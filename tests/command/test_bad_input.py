@@ -124,6 +124,31 @@ def test_truncated_safetensors(tmp_path: Path, original: Path, runtime: str) -> 
     assert str(tmp_path) in line
 
 
+@pytest.mark.engine
+def test_weights_missing_from_a_whole_file(tmp_path: Path, original: Path) -> None:
+    """transformers would fill them with random numbers, and the model score at chance."""
+    from safetensors.numpy import load_file, save_file
+
+    for file in original.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = load_file(original / "model.safetensors")
+    del weights["model.layers.0.mlp.down_proj.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    result = run("run", tmp_path, "--limit", 1)
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+    assert "lacks weights that its architecture needs: model.layers.0.mlp" in (
+        result.stdout + result.stderr
+    )
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("length", [0, -1])
+def test_impossible_context_length(variants: Path, length: int) -> None:
+    line = complaint("run", f"gguf[path={variants / 'demo-q8_0.gguf'},n_ctx={length}]")
+    assert "n_ctx" in line
+
+
 def test_broken_config(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     line = complaint("run", tmp_path)
