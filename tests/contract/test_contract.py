@@ -298,7 +298,7 @@ PROMPTS = [
 
 
 class TestGeneration:
-    def test_every_generated_token_is_greedy(self, runtime: TokenRuntime) -> None:
+    def test_every_generated_token_is_greedy(self, runtime: TokenRuntime, case: Case) -> None:
         texts = generated(runtime, [GenerateUntil(p, (), 24) for p in PROMPTS])
         checked = greedy = 0
         for prompt, result in zip(PROMPTS, texts, strict=True):
