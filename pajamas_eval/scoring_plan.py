@@ -17,9 +17,6 @@ from numpy.typing import NDArray
 MIN_BASE = 32
 """Tokens a base must have: setting one up costs a call of its own."""
 
-LOOK_AHEAD = 8
-"""Rows that must share a base for it to be set up, in packed steps."""
-
 
 @dataclass(slots=True)
 class Budget:
@@ -97,24 +94,25 @@ class PrefixTree:
     def packed(self, budget: Budget) -> Iterator[Step]:
         """Steps of neighbouring rows, for an engine that runs a whole subtree as one batch.
 
+        A step starts from the base of the one before it, as far as that still holds: this costs
+        nothing. A longer base is set up where the budget cuts rows apart that share it.
+
         The budget is read anew for each step: it may shrink when memory runs out.
         """
-        first = 0
+        first = base = 0
         while first < len(self.order):
-            base = self._base_ahead(first)
-            tokens, outputs = self.lengths[first] - base, self.reads[first]
-            last = first + 1
-            while last < len(self.order) and last - first < budget.rows:
-                tokens += self.lengths[last] - self.shared[last]
-                outputs += self.reads[last]
-                if (
-                    self.shared[last] < base
-                    or self.first_reads[last] < base
-                    or tokens > budget.tokens
-                    or outputs > budget.outputs
-                ):
-                    break
-                last += 1
+            base = min(base, self.shared[first], self.first_reads[first])
+            base = base if base >= MIN_BASE else 0
+            last = self._fill(first, base, budget)
+            if last < len(self.order):
+                across = range(first + 1, last + 1)
+                longer = min(
+                    *(self.shared[i] for i in across),
+                    *(self.first_reads[i] for i in (first, *across)),
+                )
+                if longer >= base + MIN_BASE:
+                    base = longer
+                    last = self._fill(first, base, budget)
             yield Step(base, range(first, last))
             first = last
 
@@ -153,19 +151,31 @@ class PrefixTree:
             stack.extend(reversed(children))
         return segments
 
-    def _base_ahead(self, first: int) -> int:
-        """What a row shares with those ahead of it, if that is worth a call of its own.
+    def _fill(self, first: int, base: int, budget: Budget) -> int:
+        """End of the rows from `first` on that share the base and fit into one step.
 
         The logits of a base are not read, so it ends before the first read of all these rows.
+        Where the budget cuts rows apart, the cut is moved back, by half of the rows at most, to
+        where least of their common tokens will have to be run again.
         """
-        ahead = range(first + 1, min(first + LOOK_AHEAD, len(self.order)))
-        if not ahead:
-            return 0
-        base = min(
-            min(self.shared[i] for i in ahead),
-            min(self.first_reads[i] for i in (first, *ahead)),
-        )
-        return base if base >= MIN_BASE else 0
+        tokens, outputs = self.lengths[first] - base, self.reads[first]
+        last = first + 1
+        while last < len(self.order) and last - first < budget.rows:
+            tokens += self.lengths[last] - self.shared[last]
+            outputs += self.reads[last]
+            if (
+                self.shared[last] < base
+                or self.first_reads[last] < base
+            ):
+                return last
+            if tokens > budget.tokens or outputs > budget.outputs:
+                break
+            last += 1
+        else:
+            if last == len(self.order):
+                return last
+        halfway = (first + 1 + last) // 2
+        return min(range(last, halfway - 1, -1), key=self.shared.__getitem__)
 
     def _groups(self) -> Iterator[tuple[int, list[int]]]:
         """Runs of rows with a common base; a run ends where going on would save less."""

@@ -5,6 +5,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from glob import escape
 from pathlib import Path
@@ -22,10 +23,10 @@ from pajamas_eval.log_softmax import log_probabilities
 from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
 from pajamas_eval.scoring import ScoringBatch
 from pajamas_eval.scoring_plan import Budget
-from pajamas_eval.token_runtime import BATCH_OUTPUTS, BATCH_TOKENS, TokenRuntime
+from pajamas_eval.token_runtime import BATCH_OUTPUTS, TokenRuntime
 
 MICRO_BATCH = 512
-"""Tokens llama.cpp computes at once."""
+"""Tokens llama.cpp computes at once, and so what a batch of scoring holds."""
 
 CALL_TOKENS = 2048
 """Most tokens of one call."""
@@ -77,7 +78,7 @@ class GgufRuntime(TokenRuntime):
 
     def __init__(self, options: GgufOptions) -> None:
         super().__init__(options)
-        self.budget = Budget(BATCH_TOKENS, SEQUENCES - 1, BATCH_OUTPUTS)
+        self.budget = Budget(MICRO_BATCH, SEQUENCES - 1, BATCH_OUTPUTS)
         self._llama = _llama()
         self._files = _parts(Path(options.path))
         self._context: Any = None
@@ -140,7 +141,8 @@ class GgufRuntime(TokenRuntime):
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of each text; special tokens named in it are recognised."""
-        return [self._encode_one(text.encode()) for text in texts]
+        with ThreadPoolExecutor(_processors()) as pool:  # llama.cpp runs outside Python's lock
+            return list(pool.map(self._encode_one, [text.encode() for text in texts]))
 
     def decode(self, tokens: Sequence[int], *, keep_special: bool) -> str:
         """Text of the tokens."""

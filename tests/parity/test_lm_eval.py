@@ -58,7 +58,7 @@ pytestmark = [
 @pytest.fixture(scope="session")
 def models() -> Path:
     folder = ROOT / "build" / "parity"
-    script = Path(__file__).with_name("make_model.py")
+    script = ROOT / "tests" / "random_model.py"
     tokenizer = SHARED / "tokenizers" / "smollm"
     subprocess.run([sys.executable, script, tokenizer, folder], check=True, capture_output=True)
     return folder

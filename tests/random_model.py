@@ -1,19 +1,35 @@
-"""A random Llama with a real tokenizer, as transformers folder, GGUF and MLX, all float32.
+"""A random Llama with a real tokenizer, as transformers folder, GGUF and MLX.
 
-    python tests/parity/make_model.py TOKENIZER_DIR OUT_DIR
+    python tests/random_model.py TOKENIZER_DIR OUT_DIR [--shape small] [--quantized]
 
 TOKENIZER_DIR holds SmolLM's tokenizer. Random weights answer at chance, which is as good as any
-for proving that two programs compute the same; the output layer is scaled up so that the
-distribution is as peaked as a trained model's.
+for proving that two programs compute the same, or which is faster; the output layer is scaled up
+so that the distribution is as peaked as a trained model's.
 """
 
+import argparse
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent
 VOCABULARY = 49152
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of the network; its attention has twice as many query as key heads."""
+
+    hidden: int
+    layers: int
+    heads: int
+    intermediate: int
+
+
+SHAPES = {"tiny": Shape(256, 4, 4, 768), "small": Shape(512, 8, 8, 1536)}
+"""28 and 76 million parameters."""
 
 
 def write_tokenizer(source: Path, model: Path) -> None:
@@ -39,7 +55,7 @@ def write_tokenizer(source: Path, model: Path) -> None:
     (model / "tokenizer_config.json").write_text(json.dumps(settings, indent=1), "utf-8")
 
 
-def write_model(model: Path) -> None:
+def write_model(model: Path, shape: Shape) -> None:
     """The weights, seeded."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -47,11 +63,11 @@ def write_model(model: Path) -> None:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
-        hidden_size=256,
-        intermediate_size=768,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads // 2,
         max_position_embeddings=8192,
         rms_norm_eps=1e-5,
         rope_theta=10000.0,
@@ -68,21 +84,39 @@ def write_model(model: Path) -> None:
     network.save_pretrained(model)
 
 
-def make(tokenizer: Path, out: Path) -> None:
-    """All three forms of the model, unless they are there."""
+def make(tokenizer: Path, out: Path, shape: Shape, quantized: bool) -> None:
+    """All forms of the model, unless they are there."""
     sys.path.insert(0, str(ROOT / "examples" / "demo_model"))
-    from make_variants import convert_mlx, write_gguf
+    from make_variants import convert_mlx, quantize_gguf, write_gguf
 
     model = out / "hf"
     if not (model / "model.safetensors").exists():
         model.mkdir(parents=True, exist_ok=True)
-        write_model(model)
+        write_model(model, shape)
         write_tokenizer(tokenizer, model)
     if not (out / "f32.gguf").exists():
         write_gguf(model, out / "f32.gguf", half=False)
     if not (out / "mlx" / "config.json").exists():
         convert_mlx(model, out / "mlx", None)
+    if not quantized:
+        return
+    if not (out / "f16.gguf").exists():
+        write_gguf(model, out / "f16.gguf", half=True)
+    if not (out / "q4_k_m.gguf").exists():
+        quantize_gguf(out / "f16.gguf", out / "q4_k_m.gguf", "Q4_K_M")
+    if not (out / "mlx-4bit" / "config.json").exists():
+        convert_mlx(model, out / "mlx-4bit", {"bits": 4, "group_size": 64})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("tokenizer", type=Path, metavar="TOKENIZER_DIR")
+    parser.add_argument("out", type=Path, metavar="OUT_DIR")
+    parser.add_argument("--shape", choices=SHAPES, default="tiny")
+    parser.add_argument("--quantized", action="store_true", help="also F16, Q4_K_M and MLX 4-bit")
+    arguments = parser.parse_args()
+    make(arguments.tokenizer, arguments.out, SHAPES[arguments.shape], arguments.quantized)
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

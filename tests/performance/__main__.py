@@ -1,0 +1,362 @@
+"""Measures pajamas-eval against its peers: same files, threads and questions, taking turns.
+
+    python -m tests.performance [--only NAME] [--rounds N] [--out results.md]
+
+Every contestant is a process of its own that loads its model, warms up, and then takes the time of
+the questions alone. Each round runs ours and then each peer; the table shows medians over the
+rounds and ratios of medians. `make performance` prepares what is needed and runs everything.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from pajamas_eval.data import DataSource
+from tests.performance import workloads
+from tests.performance.workloads import Workload
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+BUILD = ROOT / "build" / "performance"
+TOOLS = ROOT / "build" / "llama.cpp" / "bin"
+PEERS_PYTHON = ROOT / ".venv-lm-eval" / "bin" / "python"
+NAIVE_EVERY = 8
+"""The naive recipe shares nothing between questions and is slow: each eighth stands for all."""
+
+LM_EVAL_BATCH = 1
+"""Whole sequences of lm-eval's batch: about as many tokens as ours holds."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another program and what it is run with; `least` is the ratio that we promise."""
+
+    label: str
+    name: str
+    arguments: tuple[str, ...] = ()
+    least: float | None = None
+    elsewhere: bool = False
+    """Whether it lives in lm-eval's environment."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One workload on one model file."""
+
+    name: str
+    title: str
+    workload: Callable[[DataSource], Workload]
+    runtime: str
+    file: str
+    peers: Sequence[Peer]
+    tolerance: float
+    """Nats by which a log-likelihood may differ from a peer's, per request, in the median."""
+
+
+@dataclass
+class Outcome:
+    """What one contestant's rounds gave."""
+
+    label: str
+    seconds: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    answers: list[float | str] = field(default_factory=list)
+    every: int = 1
+    ideal_tokens: int = 0
+    evaluated_tokens: int = 0
+    peak_memory_bytes: int = 0
+
+
+def perplexity(mode: str, context: int, least: float | None) -> Peer:
+    program = str(TOOLS / "llama-perplexity")
+    return Peer(f"llama-perplexity {mode}", "llama_perplexity", (program, mode, str(context)), least)
+
+
+def naive(least: float | None) -> Peer:
+    return Peer("naive `logits_all=True`", "eval_logits", (str(NAIVE_EVERY),), least)
+
+
+BENCH = Peer(
+    "llama-bench -p 512 (limit)", "llama_bench", (str(TOOLS / "llama-bench"),), least=0.85
+)
+LM_EVAL = Peer("lm-eval hf", "lm_eval_hf", (str(LM_EVAL_BATCH),), least=5.0, elsewhere=True)
+
+
+def mlx_lm(least: float) -> Peer:
+    return Peer("mlx_lm.evaluate", "mlx_lm_evaluate", (), least, elsewhere=True)
+
+
+COMPARISONS = [
+    Comparison(
+        "mmlu-gguf-f16",
+        "MMLU 5-shot, gguf F16",
+        workloads.mmlu,
+        "gguf",
+        "f16.gguf",
+        [perplexity("--multiple-choice", 512, 3.0), BENCH, naive(15.0)],
+        0.02,
+    ),
+    Comparison(
+        "mmlu-gguf-q4_k_m",
+        "MMLU 5-shot, gguf Q4_K_M",
+        workloads.mmlu,
+        "gguf",
+        "q4_k_m.gguf",
+        [perplexity("--multiple-choice", 512, 3.0), BENCH, naive(15.0)],
+        0.5,
+    ),
+    Comparison(
+        "hellaswag-gguf-f16",
+        "HellaSwag, gguf F16",
+        workloads.hellaswag,
+        "gguf",
+        "f16.gguf",
+        [perplexity("--hellaswag", 512, 1.0), BENCH, naive(2.5)],
+        0.1,
+    ),
+    Comparison(
+        "hellaswag-gguf-q4_k_m",
+        "HellaSwag, gguf Q4_K_M",
+        workloads.hellaswag,
+        "gguf",
+        "q4_k_m.gguf",
+        [perplexity("--hellaswag", 512, 1.0), BENCH, naive(2.5)],
+        1.0,
+    ),
+    Comparison(
+        "mmlu-mlx",
+        "MMLU 5-shot, mlx float32",
+        workloads.mmlu,
+        "mlx",
+        "mlx",
+        [mlx_lm(5.0)],
+        1e-3,
+    ),
+    Comparison(
+        "mmlu-mlx-4bit",
+        "MMLU 5-shot, mlx 4-bit",
+        workloads.mmlu,
+        "mlx",
+        "mlx-4bit",
+        [mlx_lm(5.0)],
+        1e-3,
+    ),
+    Comparison(
+        "hellaswag-mlx",
+        "HellaSwag, mlx float32",
+        workloads.hellaswag,
+        "mlx",
+        "mlx",
+        [mlx_lm(1.5)],
+        1e-2,
+    ),
+    Comparison(
+        "mmlu-hf",
+        "MMLU 5-shot, hf float32",
+        workloads.mmlu,
+        "hf",
+        "hf",
+        [LM_EVAL],
+        1e-3,
+    ),
+    Comparison(
+        "hellaswag-hf",
+        "HellaSwag, hf float32",
+        workloads.hellaswag,
+        "hf",
+        "hf",
+        [Peer("lm-eval hf", "lm_eval_hf", ("8",), elsewhere=True)],
+        1e-2,
+    ),
+    Comparison(
+        "gsm8k-gguf-f16",
+        "GSM8K generation, gguf F16",
+        workloads.gsm8k,
+        "gguf",
+        "f16.gguf",
+        [Peer("create_completion, one at a time", "create_completion", (), least=2.0)],
+        0.0,
+    ),
+    Comparison(
+        "gsm8k-mlx",
+        "GSM8K generation, mlx float32",
+        workloads.gsm8k,
+        "mlx",
+        "mlx",
+        [
+            Peer("stream_generate, one at a time", "mlx_stream", (), 1.5, elsewhere=True),
+            Peer("mlx_lm.batch_generate", "mlx_batch", (), None, elsewhere=True),
+        ],
+        0.0,
+    ),
+    Comparison(
+        "gsm8k-hf",
+        "GSM8K generation, hf float32",
+        workloads.gsm8k,
+        "hf",
+        "hf",
+        [Peer("transformers generate, one at a time", "transformers_generate")],
+        0.0,
+    ),
+]
+
+
+def run(command: Sequence[str | Path]) -> dict[str, Any]:
+    """The JSON object on the last line that a contestant prints."""
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": str(os.cpu_count()),
+        "TOKENIZERS_PARALLELISM": "true",
+    }
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, env=environment, cwd=ROOT
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))} failed:\n{done.stderr[-3000:]}")
+    outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return outcome
+
+
+def measure(comparison: Comparison, data: DataSource, rounds: int) -> list[Outcome]:
+    """Ours first, then the peers, each with the medians of its rounds to come."""
+    workload = comparison.workload(data)
+    file = workload.write(BUILD / "workloads")
+    model = BUILD / "models" / comparison.file
+    commands = {
+        "pajamas-eval": [sys.executable, HERE / "ours.py", comparison.runtime, model, file],
+        **{
+            peer.label: [
+                PEERS_PYTHON if peer.elsewhere else sys.executable,
+                HERE / "peers.py",
+                peer.name,
+                model,
+                file,
+                *peer.arguments,
+            ]
+            for peer in comparison.peers
+        },
+    }
+    outcomes = {label: Outcome(label) for label in commands}
+    for round_ in range(rounds):
+        for label, command in commands.items():
+            got = run(command)
+            outcome = outcomes[label]
+            outcome.answers = got["answers"]
+            outcome.every = got.get("every", 1)
+            if "seconds" in got:
+                shown = len(workload.content["questions"][:: outcome.every])
+                outcome.seconds.append(got["seconds"] * workload.size / shown)
+                print(
+                    f"{comparison.name} round {round_ + 1}: {label}: {outcome.seconds[-1]:.2f} s",
+                    file=sys.stderr,
+                )
+            else:
+                outcome.rates.append(got["tokens_per_second"])
+                print(
+                    f"{comparison.name} round {round_ + 1}: {label}: {outcome.rates[-1]:.0f} /s",
+                    file=sys.stderr,
+                )
+            for name in ("ideal_tokens", "evaluated_tokens", "peak_memory_bytes"):
+                setattr(outcome, name, got.get(name, 0))
+    return list(outcomes.values())
+
+
+def ratio(ours: Outcome, peer: Outcome) -> float:
+    """How many times faster ours is, or what share of the engine's own rate it reaches."""
+    if peer.rates:
+        return ours.ideal_tokens / median(ours.seconds) / median(peer.rates)
+    return median(peer.seconds) / median(ours.seconds)
+
+
+def difference(ours: Outcome, peer: Outcome, choices: int) -> str:
+    """How far the answers are apart: proof that both did the same work."""
+    if not peer.answers:
+        return ""
+    mine = [a for i, a in enumerate(ours.answers) if i // choices % peer.every == 0]
+    if isinstance(mine[0], str):
+        same = sum(a == b for a, b in zip(mine, peer.answers, strict=True))
+        return f"{same} of {len(mine)} texts equal"
+    apart = np.abs(np.subtract(mine, peer.answers))
+    return f"{np.median(apart):.1g} nats, at most {apart.max():.1g}"
+
+
+def rows(comparison: Comparison, outcomes: Sequence[Outcome], choices: int) -> list[str]:
+    """The comparison's rows of the table."""
+    ours, *peers = outcomes
+    lines = []
+    for peer, asked in zip(peers, comparison.peers, strict=True):
+        got = ratio(ours, peer)
+        measured = f"{median(peer.rates):,.0f} tokens/s" if peer.rates else f"{median(peer.seconds):.1f} s"
+        least = "" if asked.least is None else f"{asked.least:g}"
+        lines.append(
+            f"| {comparison.title} | {median(ours.seconds):.1f} s | {peer.label} | {measured} "
+            f"| {got:.2f} | {least} | {difference(ours, peer, choices)} |"
+        )
+    return lines
+
+
+@cache
+def machine() -> str:
+    """Processor, cores and the versions that were measured."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(x.split(":", 1)[1].strip() for x in lines if "model name" in x)
+    except (OSError, StopIteration):
+        processor = platform.processor()
+    packages = ("llama-cpp-python", "mlx", "mlx-lm", "torch", "transformers")
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    return f"{processor}, {os.cpu_count()} cores, {platform.system()}; {versions}, lm-eval 0.4.13"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with the real data sets")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of SmolLM's tokenizer")
+    parser.add_argument("--only", action="append", choices=[c.name for c in COMPARISONS])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="file to write the table to")
+    arguments = parser.parse_args()
+    subprocess.run(
+        [
+            sys.executable,
+            ROOT / "tests" / "random_model.py",
+            arguments.tokenizer,
+            BUILD / "models",
+            "--shape=small",
+            "--quantized",
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    data = DataSource(arguments.data)
+    table = [
+        "| workload | ours | peer | peer's | ratio | at least | answers apart |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for comparison in COMPARISONS:
+        if arguments.only and comparison.name not in arguments.only:
+            continue
+        outcomes = measure(comparison, data, arguments.rounds)
+        table += rows(comparison, outcomes, 4)
+        print("\n".join(table), flush=True)
+    text = "\n".join([*table, "", f"Measured on {machine()}.", ""])
+    if arguments.out:
+        arguments.out.write_text(text, "utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""pajamas-eval as a contestant: a worker process, as in every run of the command.
+
+    python tests/performance/ours.py RUNTIME MODEL WORKLOAD.json
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from pajamas_eval.model_spec import ModelSpec
+from pajamas_eval.requests import (
+    Failure,
+    GenerateUntil,
+    GenerationResult,
+    LogLikelihood,
+    Request,
+)
+from pajamas_eval.worker import Finished, Worker
+
+
+def main(runtime: str, model: str, file: str, *settings: str) -> None:
+    """Prints the seconds from the first request sent to the last result, and the results."""
+    content = json.loads(Path(file).read_text("utf-8"))
+    requests: list[Request]
+    if content["kind"] == "choices":
+        warm_up: Request = LogLikelihood("A short text to warm up with:", " some more of it")
+        requests = [
+            LogLikelihood(question["context"], continuation)
+            for question in content["questions"]
+            for continuation in question["continuations"]
+        ]
+    else:
+        limits = {"until": tuple(content["until"]), "max_tokens": content["max_tokens"]}
+        warm_up = GenerateUntil("A short text to warm up with:", (), 4)
+        requests = [GenerateUntil(prompt, **limits) for prompt in content["questions"]]
+    options = {"path": model, **dict(setting.split("=", 1) for setting in settings)}
+    worker = Worker(ModelSpec("ours", runtime, options))
+    try:
+        opened = worker.open()
+        worker.load(opened.settings.context_length)
+        list(worker.answer([warm_up]))
+        answers: list[float | str] = [0.0] * len(requests)
+        started = time.perf_counter()
+        for message in worker.answer(requests):
+            if isinstance(message, Finished):
+                finished = message
+                continue
+            i, result = message
+            if isinstance(result, Failure):
+                raise RuntimeError(f"request {i}: {result.error}")
+            is_text = isinstance(result, GenerationResult)
+            answers[i] = result.text if is_text else result.log_probability
+        seconds = time.perf_counter() - started
+    finally:
+        worker.close()
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                "answers": answers,
+                "ideal_tokens": finished.usage.ideal_tokens,
+                "evaluated_tokens": finished.usage.evaluated_tokens,
+                "peak_memory_bytes": finished.peak_memory_bytes,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

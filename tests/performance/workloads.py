@@ -1,0 +1,81 @@
+"""What is measured: real questions, written to a file that every contestant reads."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pajamas_eval.data import DataSource
+from pajamas_eval.questions import Question, prepare
+from pajamas_eval.registry import benchmark
+from pajamas_eval.requests import GenerateUntil, LogLikelihood
+
+SUBJECTS = ("mmlu_jurisprudence", "mmlu_global_facts", "mmlu_computer_security")
+"""Those whose questions are of median length among all subjects."""
+PER_SUBJECT = 40
+ENDINGS = 200
+"""HellaSwag questions."""
+PROMPTS = 64
+NEW_TOKENS = 128
+"""Of a GSM8K answer: about what a worked answer has. A random model never stops by itself."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Questions of one kind, as plain data: the peers know nothing of this project."""
+
+    name: str
+    content: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Questions or prompts."""
+        return len(self.content["questions"])
+
+    def write(self, folder: Path) -> Path:
+        """The file that contestants read."""
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{self.name}.json"
+        file.write_text(json.dumps(self.content), "utf-8")
+        return file
+
+
+def mmlu(data: DataSource) -> Workload:
+    """Real 5-shot MMLU: the few-shot examples of a subject stand before all its questions."""
+    questions = [
+        choices(question)
+        for subject in SUBJECTS
+        for question in prepare(benchmark(subject), data, shots=5, limit=PER_SUBJECT).questions
+    ]
+    return Workload("mmlu", {"kind": "choices", "questions": questions})
+
+
+def hellaswag(data: DataSource) -> Workload:
+    """Real HellaSwag without examples: only a question's endings share anything."""
+    questions = prepare(benchmark("hellaswag"), data, limit=ENDINGS).questions
+    return Workload("hellaswag", {"kind": "choices", "questions": [choices(q) for q in questions]})
+
+
+def gsm8k(data: DataSource) -> Workload:
+    """Real 5-shot GSM8K, whose examples differ from question to question."""
+    questions = prepare(benchmark("gsm8k"), data, limit=PROMPTS).questions
+    requests = [r for q in questions for r in q.requests if isinstance(r, GenerateUntil)]
+    return Workload(
+        "gsm8k",
+        {
+            "kind": "generate",
+            "questions": [r.prompt for r in requests],
+            "until": list(requests[0].until),
+            "max_tokens": NEW_TOKENS,
+        },
+    )
+
+
+def choices(question: Question) -> dict[str, Any]:
+    """A multiple-choice question as plain data."""
+    requests = [r for r in question.requests if isinstance(r, LogLikelihood)]
+    return {
+        "context": requests[0].context,
+        "continuations": [r.continuation for r in requests],
+        "gold": 0,
+    }
