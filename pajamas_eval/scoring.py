@@ -43,11 +43,53 @@ class ScoringBatch:
         rows: Whole rows, base included.
         segments: The rows' tokens below the base, each distinct prefix once; only for engines
             that run subtrees.
+        stem: Where the stems end, if the batch has two stages; else 0.
+        parents: The stem of each row, counted from 0, if the batch has two stages.
     """
 
     base: NDArray[np.int32]
     rows: Sequence[Row]
-    segments: Sequence[Segment]
+    segments: Sequence[Segment] = ()
+    stem: int = 0
+    parents: Sequence[int] = ()
+
+    @property
+    def targets(self) -> NDArray[np.int32]:
+        """`[n]`, the tokens predicted, row after row."""
+        return np.concatenate([np.asarray(row.targets, np.int32) for row in self.rows])
+
+    def stages(self) -> "list[SideBySide]":
+        """The batch for an engine without prefix trees: its rows, or their stems and the rest."""
+        base = len(self.base)
+        counts = [len(row.positions) for row in self.rows]
+        row_of = np.repeat(np.arange(len(self.rows)), counts)
+        places = np.concatenate([row.positions for row in self.rows])
+        targets = self.targets
+        if not self.stem:
+            parts = [row.tokens[base:] for row in self.rows]
+            whole = np.arange(len(places))
+            return [SideBySide(parts, [0] * len(parts), row_of, places - base, targets, whole)]
+        parents = np.asarray(self.parents)
+        _, first = np.unique(parents, return_index=True)
+        stems = [self.rows[i].tokens[base : self.stem] for i in first]
+        early = np.flatnonzero(places < self.stem)
+        stages = [
+            SideBySide(
+                stems, [0] * len(stems), parents[row_of[early]], places[early] - base,
+                targets[early], early,
+            )
+        ]
+        longer = [i for i, row in enumerate(self.rows) if len(row.tokens) > self.stem]
+        if longer:
+            late = np.flatnonzero(places >= self.stem)
+            rests = [self.rows[i].tokens[self.stem :] for i in longer]
+            part_of = np.searchsorted(longer, row_of[late])
+            stages.append(
+                SideBySide(
+                    rests, parents[longer], part_of, places[late] - self.stem, targets[late], late
+                )
+            )
+        return stages
 
     def write(self, log_probabilities: NDArray[np.float64], is_greedy: NDArray[np.bool_]) -> None:
         """Hands the results of all targets, row after row, to their rows."""
@@ -59,31 +101,37 @@ class ScoringBatch:
 
 
 class SideBySide:
-    """A batch as engines without prefix trees take it: rows below their base, padded on the right.
+    """One stage of a batch: parts of rows below each other, padded on the right.
 
     Attributes:
-        tokens: `[rows, width]`, zeros where a row has ended.
-        mask: `[rows, width]`, 1 where there is a token.
-        lengths: Tokens of each row.
+        tokens: `[parts, width]`, zeros where a part has ended.
+        lengths: Tokens of each part.
+        parents: Which part of the stage before each one continues; zeros where that is the base.
         rows, columns: `[k]`, the distinct places whose logits are read.
         reads: `[n]`, which of these places each target is read at.
         targets: `[n]`, the tokens predicted.
+        slots: `[n]`, where each target stands among all targets of the batch.
     """
 
-    def __init__(self, batch: ScoringBatch) -> None:
-        base = len(batch.base)
-        self.lengths = [len(row.tokens) - base for row in batch.rows]
-        shape = (len(batch.rows), max(self.lengths))
-        self.tokens, self.mask = np.zeros(shape, np.int32), np.zeros(shape, np.int64)
-        for i, row in enumerate(batch.rows):
-            self.tokens[i, : self.lengths[i]] = row.tokens[base:]
-            self.mask[i, : self.lengths[i]] = 1
-        places = np.concatenate(
-            [i * shape[1] + np.asarray(row.positions) - base for i, row in enumerate(batch.rows)]
-        )
-        distinct, self.reads = np.unique(places, return_inverse=True)
-        self.rows, self.columns = np.divmod(distinct, shape[1])
-        self.targets = np.concatenate([row.targets for row in batch.rows])
+    def __init__(
+        self,
+        parts: Sequence[NDArray[np.int32]],
+        parents: Sequence[int] | NDArray[np.int64],
+        part_of: NDArray[np.int64],
+        columns: NDArray[np.int64],
+        targets: NDArray[np.int32],
+        slots: NDArray[np.int64],
+    ) -> None:
+        """Takes part and column of each target besides."""
+        self.lengths = [len(part) for part in parts]
+        self.parents = [int(parent) for parent in parents]
+        width = max(self.lengths)
+        self.tokens = np.zeros((len(parts), width), np.int32)
+        for i, part in enumerate(parts):
+            self.tokens[i, : len(part)] = part
+        distinct, self.reads = np.unique(part_of * width + columns, return_inverse=True)
+        self.rows, self.columns = np.divmod(distinct, width)
+        self.targets, self.slots = targets, slots
 
 
 @dataclass(slots=True)

@@ -4,7 +4,9 @@ Rows (distinct model inputs) are sorted, which lays a prefix tree out flat: a ro
 neighbour the longest prefix it shares with any other row. A schedule cuts the rows into steps.
 All rows of a step start with the same base, which an engine computes once, keeps in its cache, and
 reuses in the steps that follow as far as they share it. An engine that runs a whole subtree in one
-batch takes `packed` steps; one that runs rows side by side, padded to equal length, `padded` ones.
+batch takes `packed` steps; one that runs rows side by side, padded to equal length, `padded` ones:
+those may come in two stages, first what several rows share (a question), then what each adds to it
+(its choices).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,15 @@ from numpy.typing import NDArray
 
 MIN_BASE = 32
 """Tokens a base must have: setting one up costs a call of its own."""
+
+SMALL_GROUP = 8
+"""Rows up to which what they share is a stem, run beside other stems, and no base of its own."""
+
+MIN_STEM = 4
+"""Tokens a stem must have below its base."""
+
+STEM_GAIN = 0.2
+"""Share of their tokens that rows must save by a stem: two stages make smaller batches."""
 
 
 @dataclass(slots=True)
@@ -37,10 +48,17 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Places in the tree's order, whose rows share their first `base` tokens."""
+    """Places in the tree's order, whose rows share their first `base` tokens.
+
+    Attributes:
+        stem: Where the stems end, all of the same length, if the step has two stages; else 0.
+        parents: The stem of each row, counted from 0, if the step has two stages.
+    """
 
     base: int
     places: Sequence[int]
+    stem: int = 0
+    parents: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +137,12 @@ class PrefixTree:
     def padded(self, budget: Budget) -> Iterator[Step]:
         """Steps of rows of similar length, for an engine that pads rows side by side."""
         loose: list[int] = []
-        for base, places in self._groups():
-            if base:
-                yield from self._of_similar_length(base, places, budget)
+        for base, places in self._runs(range(len(self.order)), 0, MIN_BASE, self.first_reads):
+            if len(places) > SMALL_GROUP:
+                yield from self._below(base, places, budget)
             else:
                 loose += places
-        yield from self._of_similar_length(0, loose, budget)
+        yield from self._below(0, loose, budget)
 
     def segments(self, step: Step) -> list[Segment]:
         """The subtree of a packed step below its base, each distinct node in just one segment.
@@ -177,49 +195,128 @@ class PrefixTree:
         halfway = (first + 1 + last) // 2
         return min(range(last, halfway - 1, -1), key=self.shared.__getitem__)
 
-    def _groups(self) -> Iterator[tuple[int, list[int]]]:
-        """Runs of rows with a common base; a run ends where going on would save less."""
-        places: list[int] = []
-        base = 0
-        for place in range(len(self.order)):
-            if places:
+    def _runs(
+        self, places: Sequence[int], floor: int, minimum: int, bounds: Sequence[int]
+    ) -> Iterator[tuple[int, list[int]]]:
+        """Neighbours with what they share; a run ends where going on would save less.
+
+        What is shared is longer than `floor` by `minimum` at least, and within each row's bound.
+        """
+        run: list[int] = []
+        depth = floor
+        for place in places:
+            if run and place == run[-1] + 1:
                 longer = min(
                     self.shared[place],
-                    self.first_reads[place],
-                    base if len(places) > 1 else self.first_reads[places[0]],
+                    bounds[place],
+                    depth if len(run) > 1 else bounds[run[0]],
                 )
-                if longer >= MIN_BASE and longer * len(places) >= base * (len(places) - 1):
-                    places.append(place)
-                    base = longer
+                saved = (depth - floor) * (len(run) - 1)
+                if longer - floor >= minimum and (longer - floor) * len(run) >= saved:
+                    run.append(place)
+                    depth = longer
                     continue
-                yield base, places
-            places, base = [place], 0
-        if places:
-            yield base, places
+            if run:
+                yield depth, run
+            run, depth = [place], floor
+        if run:
+            yield depth, run
+
+    def _below(self, base: int, places: Sequence[int], budget: Budget) -> Iterator[Step]:
+        """Steps of two stages where rows share much beyond the base, and of one for the others."""
+        single: list[int] = []
+        families: list[tuple[int, list[int]]] = []
+        for stem, run in self._runs(places, base, MIN_STEM, self.lengths):
+            tokens = sum(self.lengths[i] - base for i in run)
+            if (stem - base) * (len(run) - 1) >= max(1, STEM_GAIN * tokens):
+                families.append((stem, run))
+            else:
+                single += run
+        yield from self._of_similar_length(base, single, budget)
+        families.sort(key=lambda f: (-f[0], -max(self.lengths[i] for i in f[1])))
+        yield from self._in_two_stages(base, families, budget)
 
     def _of_similar_length(
         self, base: int, places: Sequence[int], budget: Budget
     ) -> Iterator[Step]:
         """Cuts rows, the longest first, where a step would grow too large or too ragged."""
+        load = _Load()
         batch: list[int] = []
-        width = outputs = padding = 0
         for place in sorted(places, key=lambda i: -self.lengths[i]):
-            length = self.lengths[place] - base
-            if batch and (
-                len(batch) >= budget.rows
-                or (len(batch) + 1) * width > budget.tokens
-                or outputs + self.reads[place] > budget.outputs
-                or padding + width - length > budget.padding
-            ):
+            grown = load.plus(self.lengths[place] - base, self.reads[place])
+            if batch and grown.exceeds(budget):
                 yield Step(base, batch)
-                batch, outputs, padding = [], 0, 0
-            if not batch:
-                width = length
+                batch, grown = [], _Load().plus(self.lengths[place] - base, self.reads[place])
             batch.append(place)
-            outputs += self.reads[place]
-            padding += width - length
+            load = grown
         if batch:
             yield Step(base, batch)
+
+    def _in_two_stages(
+        self, base: int, families: Sequence[tuple[int, Sequence[int]]], budget: Budget
+    ) -> Iterator[Step]:
+        """Families whose stems are of one length, side by side; cut apart only where one is huge.
+
+        Stems of equal length need no padding, which would stand amid what their rows attend to.
+        """
+        load = _Load()
+        batch: list[int] = []
+        parents: list[int] = []
+        length = 0
+        for stem, run in families:
+            whole = load
+            for place in run:
+                whole = whole.plus(self.lengths[place] - stem, self.reads[place])
+            stems = (parents[-1] + 1 if parents else 0) + 1
+            if batch and (
+                stem != length
+                or whole.exceeds(budget)
+                or stems * (stem - base) > budget.tokens
+                or stems > budget.rows
+            ):
+                yield Step(base, batch, length, parents)
+                load, batch, parents = _Load(), [], []
+            length = stem
+            parent = parents[-1] + 1 if parents else 0
+            for place in run:
+                grown = load.plus(self.lengths[place] - stem, self.reads[place])
+                if batch and (grown.rows > budget.rows or grown.exceeds_memory(budget)):
+                    yield Step(base, batch, length, parents)
+                    grown = _Load().plus(self.lengths[place] - stem, self.reads[place])
+                    batch, parents, parent = [], [], 0
+                batch.append(place)
+                parents.append(parent)
+                load = grown
+        if batch:
+            yield Step(base, batch, length, parents)
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """What rows side by side take."""
+
+    rows: int = 0
+    width: int = 0
+    tokens: int = 0
+    outputs: int = 0
+
+    def plus(self, length: int, outputs: int) -> "_Load":
+        return _Load(
+            self.rows + 1,
+            max(self.width, length),
+            self.tokens + length,
+            self.outputs + outputs,
+        )
+
+    def exceeds_memory(self, budget: Budget) -> bool:
+        return self.rows * self.width > budget.tokens or self.outputs > budget.outputs
+
+    def exceeds(self, budget: Budget) -> bool:
+        return (
+            self.rows > budget.rows
+            or self.exceeds_memory(budget)
+            or self.rows * self.width - self.tokens > budget.padding
+        )
 
 
 def common_prefix(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:

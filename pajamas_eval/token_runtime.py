@@ -40,7 +40,7 @@ BATCH_OUTPUTS = 256
 SHARING_TOLERANCE = 0.05
 """Nats by which a shared prefix may move a log-probability: rounding, not another answer."""
 
-BATCH_PADDING = 64
+BATCH_PADDING = 32
 """Padding tokens of one scoring batch: about what a call of its own costs."""
 
 ENCODE_AT_ONCE = 512
@@ -315,21 +315,30 @@ class TokenRuntime(Runtime):
         Caches of some architectures can be shared and those of others cannot; to try is surer
         than to know them all by name.
         """
-        tokens = np.arange(1, 13, dtype=np.int32)
-        rows = [Row(tokens[:n], [n - 1], [1]) for n in (12, 10)]
-        alone = [Row(row.tokens, row.positions, row.targets) for row in rows]
+        tokens = np.arange(1, 15, dtype=np.int32)
+        rows = [Row(np.append(tokens[:10], tokens[n:]), [9, 23 - n], [1, 2]) for n in (2, 4, 6)]
+        base, nothing = tokens[:8], tokens[:0]
+        two_stages = {"stem": 10, "parents": (0, 0, 1)}
         try:
-            for row in alone:
-                self.score(ScoringBatch(tokens[:0], [row], ()))
-            self.score(ScoringBatch(tokens[:8], rows, ()))
+            for row in rows:
+                self.score(ScoringBatch(nothing, [row]))
+            alone = [row.log_probabilities for row in rows]
+            for batch in (
+                ScoringBatch(base, rows),
+                ScoringBatch(base, rows, **two_stages),
+                ScoringBatch(nothing, rows, **two_stages),
+            ):
+                self.score(batch)
+                for row, expected in zip(rows, alone, strict=True):
+                    if not np.allclose(
+                        row.log_probabilities, expected, rtol=1e-2, atol=SHARING_TOLERANCE
+                    ):
+                        return False
         except Exception:  # an engine may refuse in any way
             return False
         finally:
             self.forget()
-        return all(
-            np.allclose(a.log_probabilities, b.log_probabilities, rtol=1e-2, atol=SHARING_TOLERANCE)
-            for a, b in zip(rows, alone, strict=True)
-        )
+        return True
 
     def _score_step(
         self, rows: Sequence[Row], tree: PrefixTree, step: Step
@@ -340,6 +349,8 @@ class TokenRuntime(Runtime):
             base=rows[chosen[0]].tokens[: step.base],
             rows=[rows[i] for i in chosen],
             segments=tree.segments(step) if self.runs_subtrees else (),
+            stem=step.stem,
+            parents=step.parents,
         )
         started = time.perf_counter()
         try:

@@ -154,8 +154,6 @@ def _serve(
 ) -> None:
     """The worker's main loop: opens the model, then obeys."""
     _redirect_output(log)
-    # Idle OpenMP threads must not spin: two engines on few cores would be ten times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         runtime = open_runtime(runtime_name, options)
         connection.send(Opened(runtime.settings, runtime.capabilities))

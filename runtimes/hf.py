@@ -12,7 +12,7 @@ from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.generation import Generation
 from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
-from pajamas_eval.scoring import ScoringBatch, SideBySide
+from pajamas_eval.scoring import ScoringBatch
 
 
 class HfOptions(RuntimeOptions, frozen=True, kw_only=True):
@@ -91,44 +91,49 @@ class HfRuntime(FolderRuntime):
         )
 
     def score(self, batch: ScoringBatch) -> int:
-        """Rows side by side after a copy of the base's cache, padded on the right."""
+        """Rows side by side after the base's cache, in the batch's stages.
+
+        Padding on the right needs no mask, since nothing comes after it that could attend to it.
+        """
         import torch
 
-        base = len(batch.base)
-        side = SideBySide(batch)
+        values, flags = np.empty(len(batch.targets)), np.empty(len(batch.targets), np.bool_)
+        stages = batch.stages()
         with self._memory_errors(), torch.inference_mode():
             ran = self._hold(batch.base)
-            cache = copy.deepcopy(self._cache) if base else None
-            if cache is not None:
-                cache.batch_repeat_interleave(len(batch.rows))
-            mask = np.concatenate([np.ones((len(batch.rows), base), np.int64), side.mask], axis=1)
-            logits = self._logits(
-                torch.as_tensor(side.rows, device=self.device),
-                torch.as_tensor(side.columns, device=self.device),
-                input_ids=torch.as_tensor(side.tokens, device=self.device, dtype=torch.long),
-                attention_mask=torch.as_tensor(mask, device=self.device),
-                past_key_values=cache,
-                use_cache=cache is not None,
-            ).float()
-            normalizer = logits.logsumexp(-1)
-            targets = torch.as_tensor(side.targets, device=self.device)
-            at = torch.as_tensor(side.reads, device=self.device)
-            log_probs = (logits[at, targets] - normalizer[at]).double().cpu().numpy()
-            greedy = logits.argmax(-1)[at].cpu().numpy() == side.targets
-        batch.write(log_probs, greedy)
-        return ran + side.tokens.size
+            cache = copy.deepcopy(self._cache)
+            for stage in stages:
+                if cache is not None:
+                    cache.batch_select_indices(torch.as_tensor(stage.parents, device=self.device))
+                elif len(stages) > 1:
+                    cache = self._new_cache()
+                logits = self._logits(
+                    torch.as_tensor(stage.rows, device=self.device),
+                    torch.as_tensor(stage.columns, device=self.device),
+                    input_ids=torch.as_tensor(stage.tokens, device=self.device, dtype=torch.long),
+                    past_key_values=cache,
+                    use_cache=cache is not None,
+                ).float()
+                ran += stage.tokens.size
+                at = torch.as_tensor(stage.reads, device=self.device)
+                targets = torch.as_tensor(stage.targets, device=self.device, dtype=torch.long)
+                values[stage.slots] = (
+                    (logits[at, targets] - logits.logsumexp(-1)[at]).double().cpu().numpy()
+                )
+                flags[stage.slots] = (logits.argmax(-1)[at] == targets).cpu().numpy()
+        batch.write(values, flags)
+        return ran
 
     def _hold(self, base: NDArray[np.int32]) -> int:
         """Has the base in the cache; returns the number of tokens that were run for it."""
         import torch
-        from transformers import DynamicCache
 
         if np.array_equal(base, self._held):
             return 0
         self.forget()
         if not len(base):
             return 0
-        cache = DynamicCache(config=self.model.config)
+        cache = self._new_cache()
         self._logits(
             torch.zeros(1, dtype=torch.long, device=self.device),
             torch.zeros(1, dtype=torch.long, device=self.device),
@@ -138,6 +143,11 @@ class HfRuntime(FolderRuntime):
         )
         self._cache, self._held = cache, base
         return len(base)
+
+    def _new_cache(self) -> Any:
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.model.config)
 
     def forget(self) -> None:
         """Drops the cache of the base."""

@@ -187,8 +187,11 @@ def fast_blas() -> None:
         ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
 
 
-def mlx_lm_evaluate(model: str, content: dict[str, Any]) -> dict[str, Any]:
-    """The model class behind `mlx_lm.evaluate`, with its own defaults."""
+def mlx_lm_evaluate(model: str, content: dict[str, Any], every: str = "1") -> dict[str, Any]:
+    """The model class behind `mlx_lm.evaluate`, with its own defaults.
+
+    It takes the questions one by one, so every `every`-th may stand for all.
+    """
     fast_blas()
     from lm_eval.api.instance import Instance
     from mlx_lm.evaluate import MLXLM
@@ -202,7 +205,7 @@ def mlx_lm_evaluate(model: str, content: dict[str, Any]) -> dict[str, Any]:
         return [float(value) for value, _ in lm.loglikelihood(instances)]
 
     run([WARM_UP])
-    return timed(lambda: run(content["questions"]))
+    return {**timed(lambda: run(content["questions"][:: int(every)])), "every": int(every)}
 
 
 def mlx_stream(model: str, content: dict[str, Any]) -> dict[str, Any]:

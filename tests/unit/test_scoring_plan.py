@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pajamas_eval import scoring_plan
+from pajamas_eval.scoring import Row, ScoringBatch
 from pajamas_eval.scoring_plan import Budget, PrefixTree, Step
 
 Rows = list[tuple[tuple[int, ...], int, int]]
@@ -92,6 +93,25 @@ def test_packed_steps(rows: Rows, budget: Budget, sharing: bool) -> None:
             assert sum(tree.reads[place] for place in step.places) <= budget.outputs
 
 
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(12, 60))
+def test_packed_steps_run_a_few_shot_header_once(subjects: list[int], tokens: int) -> None:
+    """However few questions a subject has, and wherever the budget cuts."""
+    size = scoring_plan.MIN_BASE * 2
+    rows = [
+        ((*range(1000 * s, 1000 * s + size), 7 + q, 7, 7), size + 2, 1)
+        for s, questions in enumerate(subjects)
+        for q in range(questions)
+    ]
+    tree = tree_of(rows)
+    run, held = 0, ()
+    for step in tree.packed(Budget(tokens=size + tokens, rows=99, outputs=99)):
+        base = tokens_of(rows, tree, step)[0][: step.base]
+        run += 0 if base == held[: step.base] else step.base
+        held = base
+        run += sum(segment.end - segment.begin for segment in tree.segments(step))
+    assert run == tree.distinct_tokens
+
+
 @given(forests(), budgets, st.booleans())
 def test_padded_steps(rows: Rows, budget: Budget, sharing: bool) -> None:
     tree = tree_of(rows, sharing=sharing)
@@ -99,15 +119,65 @@ def test_padded_steps(rows: Rows, budget: Budget, sharing: bool) -> None:
     assert_every_row_once(rows, tree, steps)
     assert_bases_hold(rows, tree, steps)
     for step in steps:
-        lengths = [len(t) - step.base for t in tokens_of(rows, tree, step)]
-        assert min(lengths) > 0
+        tokens = tokens_of(rows, tree, step)
+        start = step.stem or step.base
+        lengths = [len(t) - start for t in tokens]
+        stems = len(set(step.parents))
+        if step.stem:
+            assert step.stem > step.base
+            assert min(lengths) >= 0
+            assert list(dict.fromkeys(step.parents)) == list(range(stems))
+            by_stem = {(parent, t[: step.stem]) for parent, t in zip(step.parents, tokens, strict=True)}
+            assert len(by_stem) == stems
+        else:
+            assert min(lengths) > 0
         if len(lengths) > 1:
             assert len(lengths) * max(lengths) <= budget.tokens
             assert len(lengths) <= budget.rows
-            assert len(lengths) * max(lengths) - sum(lengths) <= budget.padding
             assert sum(tree.reads[place] for place in step.places) <= budget.outputs
+        if len(lengths) > 1 and stems != 1:
+            assert len(lengths) * max(lengths) - sum(lengths) <= budget.padding
+            assert stems * (step.stem - step.base) <= budget.tokens
         if not sharing:
-            assert step.base == 0
+            assert (step.base, step.stem) == (0, 0)
+
+
+@given(forests(), budgets)
+def test_stages_read_every_target_after_its_true_prefix(rows: Rows, budget: Budget) -> None:
+    tree = tree_of(rows)
+    for step in tree.padded(budget):
+        inputs = []
+        for place in step.places:
+            tokens, first, count = rows[tree.order[place]]
+            positions = list(range(first, first + count))
+            inputs.append(Row(np.array(tokens, np.int32), positions, [7 * p for p in positions]))
+        batch = ScoringBatch(
+            inputs[0].tokens[: step.base], inputs, stem=step.stem, parents=step.parents
+        )
+        expected = [(tuple(r.tokens[: p + 1]), 7 * p) for r in inputs for p in r.positions]
+        found: dict[int, tuple[tuple[int, ...], int]] = {}
+        before = [tuple(batch.base)]
+        for stage in batch.stages():
+            prefixes = [
+                before[parent] + tuple(tokens[:length])
+                for parent, tokens, length in zip(
+                    stage.parents, stage.tokens, stage.lengths, strict=True
+                )
+            ]
+            for slot, target, read in zip(stage.slots, stage.targets, stage.reads, strict=True):
+                part, column = stage.rows[read], stage.columns[read]
+                start = len(before[stage.parents[part]])
+                found[slot] = (prefixes[part][: start + column + 1], target)
+            before = prefixes
+        assert [found[i] for i in range(len(expected))] == expected
+
+
+def test_choices_of_a_question_are_run_after_it() -> None:
+    rows = [((*range(q * 100, q * 100 + 20), 7, c, c), 19, 3) for q in range(6) for c in range(4)]
+    tree = tree_of(rows)
+    steps = list(tree.padded(Budget(tokens=100, rows=8, outputs=99, padding=8)))
+    assert [(step.base, step.stem, len(step.places)) for step in steps] == [(0, 21, 8)] * 3
+    assert [list(step.parents) for step in steps] == [[0] * 4 + [1] * 4] * 3
 
 
 @given(forests(), budgets)
