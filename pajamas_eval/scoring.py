@@ -75,8 +75,12 @@ class ScoringBatch:
         early = np.flatnonzero(places < self.stem)
         stages = [
             SideBySide(
-                stems, [0] * len(stems), parents[row_of[early]], places[early] - base,
-                targets[early], early,
+                stems,
+                [0] * len(stems),
+                parents[row_of[early]],
+                places[early] - base,
+                targets[early],
+                early,
             )
         ]
         longer = [i for i, row in enumerate(self.rows) if len(row.tokens) > self.stem]
@@ -93,11 +97,14 @@ class ScoringBatch:
 
     def write(self, log_probabilities: NDArray[np.float64], is_greedy: NDArray[np.bool_]) -> None:
         """Hands the results of all targets, row after row, to their rows."""
-        ends = np.cumsum([len(row.targets) for row in self.rows])[:-1]
-        for row, values, flags in zip(
-            self.rows, np.split(log_probabilities, ends), np.split(is_greedy, ends), strict=True
-        ):
-            row.log_probabilities, row.is_greedy = values, flags
+        start = 0
+        for row in self.rows:
+            end = start + len(row.targets)
+            row.log_probabilities, row.is_greedy = (
+                log_probabilities[start:end],
+                is_greedy[start:end],
+            )
+            start = end
 
 
 class SideBySide:
@@ -169,7 +176,9 @@ def scored(scoring: Scoring, rows: Sequence[Row]) -> Result:
     """The result of a request whose rows have all been run."""
     return LogLikelihoodResult(
         log_probability=math.fsum(
-            chain.from_iterable(rows[i].log_probabilities[part] for i, part in scoring.reads)
+            chain.from_iterable(
+                rows[i].log_probabilities[part].tolist() for i, part in scoring.reads
+            )
         ),
         is_greedy=all(bool(rows[i].is_greedy[part].all()) for i, part in scoring.reads),
         token_count=scoring.token_count,

@@ -181,10 +181,7 @@ class PrefixTree:
         while last < len(self.order) and last - first < budget.rows:
             tokens += self.lengths[last] - self.shared[last]
             outputs += self.reads[last]
-            if (
-                self.shared[last] < base
-                or self.first_reads[last] < base
-            ):
+            if self.shared[last] < base or self.first_reads[last] < base:
                 return last
             if tokens > budget.tokens or outputs > budget.outputs:
                 break

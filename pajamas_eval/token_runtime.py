@@ -206,40 +206,15 @@ class TokenRuntime(Runtime):
         one that nothing stands in front of, and a text without tokens are failures.
         """
         rows = Rows()
+        limit = self.context_length
         scorings: list[Scoring | Failure] = []
         for start in range(0, len(requests), ENCODE_AT_ONCE):
             chunk = requests[start : start + ENCODE_AT_ONCE]
             for request, (context, continuation) in zip(
                 chunk, self._encode_pairs(chunk), strict=True
             ):
-                scorings.append(self._place(rows, request, context, continuation))
+                scorings.append(_place(rows, request, context, continuation, limit))
         yield from self._run(rows.rows, scorings)
-
-    def _place(
-        self, rows: Rows, request: LogLikelihood, context: list[int], continuation: list[int]
-    ) -> Scoring | Failure:
-        if request.continuation and not continuation:
-            return Failure("the continuation has text but no tokens of its own")
-        if continuation and not context:
-            return Failure("the context is empty and the model has neither a BOS nor an EOS token")
-        if len(continuation) > self.context_length:
-            return Failure(
-                f"the continuation has {len(continuation)} tokens, "
-                f"more than the context length of {self.context_length}"
-            )
-        truncated = max(0, len(context) + len(continuation) - 1 - self.context_length)
-        tokens = (context + continuation)[truncated:]
-        scoring = Scoring(
-            token_count=len(continuation),
-            byte_count=len(request.continuation.encode("utf-8", "replace")),
-            prompt_tokens=len(tokens) - len(continuation),
-            truncated_tokens=truncated,
-            reads=[],
-        )
-        if continuation:
-            first = len(tokens) - len(continuation) - 1
-            scoring.reads.append(rows.add(tokens[:-1], first, continuation))
-        return scoring
 
     def loglikelihood_rolling(self, requests: Sequence[LogLikelihoodRolling]) -> Answers:
         """Log-probability of each whole text, each token predicted exactly once.
@@ -318,15 +293,15 @@ class TokenRuntime(Runtime):
         tokens = np.arange(1, 15, dtype=np.int32)
         rows = [Row(np.append(tokens[:10], tokens[n:]), [9, 23 - n], [1, 2]) for n in (2, 4, 6)]
         base, nothing = tokens[:8], tokens[:0]
-        two_stages = {"stem": 10, "parents": (0, 0, 1)}
+        parents = (0, 0, 1)
         try:
             for row in rows:
                 self.score(ScoringBatch(nothing, [row]))
             alone = [row.log_probabilities for row in rows]
             for batch in (
                 ScoringBatch(base, rows),
-                ScoringBatch(base, rows, **two_stages),
-                ScoringBatch(nothing, rows, **two_stages),
+                ScoringBatch(base, rows, stem=10, parents=parents),
+                ScoringBatch(nothing, rows, stem=10, parents=parents),
             ):
                 self.score(batch)
                 for row, expected in zip(rows, alone, strict=True):
@@ -482,6 +457,34 @@ class TokenRuntime(Runtime):
                 left = [g.index for g in group if g.index in waiting]
                 assert not left, f"the engine left out requests {left}"
         self.usage.device_memory_bytes = self.device_memory_bytes()
+
+
+def _place(
+    rows: Rows, request: LogLikelihood, context: list[int], continuation: list[int], limit: int
+) -> Scoring | Failure:
+    """A request's row among the others, cut from the left to `limit` tokens."""
+    if request.continuation and not continuation:
+        return Failure("the continuation has text but no tokens of its own")
+    if continuation and not context:
+        return Failure("the context is empty and the model has neither a BOS nor an EOS token")
+    if len(continuation) > limit:
+        return Failure(
+            f"the continuation has {len(continuation)} tokens, "
+            f"more than the context length of {limit}"
+        )
+    truncated = max(0, len(context) + len(continuation) - 1 - limit)
+    tokens = (context + continuation)[truncated:]
+    scoring = Scoring(
+        token_count=len(continuation),
+        byte_count=len(request.continuation.encode("utf-8", "replace")),
+        prompt_tokens=len(tokens) - len(continuation),
+        truncated_tokens=truncated,
+        reads=[],
+    )
+    if continuation:
+        first = len(tokens) - len(continuation) - 1
+        scoring.reads.append(rows.add(tokens[:-1], first, continuation))
+    return scoring
 
 
 def _move_spaces(context: str, continuation: str) -> tuple[str, str]:

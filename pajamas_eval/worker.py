@@ -1,5 +1,6 @@
 """One model in its own process: an engine that aborts takes down its worker, nothing else."""
 
+import gc
 import multiprocessing
 import os
 import resource
@@ -154,6 +155,7 @@ def _serve(
 ) -> None:
     """The worker's main loop: opens the model, then obeys."""
     _redirect_output(log)
+    gc.set_threshold(100_000)  # requests by the hundred thousand are no cycles to look for
     try:
         runtime = open_runtime(runtime_name, options)
         connection.send(Opened(runtime.settings, runtime.capabilities))

@@ -34,12 +34,8 @@ CALL_TOKENS = 2048
 SEQUENCES = 128
 """Sequences that the KV cache tells apart; number 0 holds the base."""
 
-GENERATION_CELLS = 4096
-"""Cells of the KV cache shared by all texts being generated, unless one alone needs more.
-
-Every token attends over all cells in use, its own text's or not, so more texts at once are not
-always faster: 24 GSM8K prompts took 7.8 s with 16384 cells, 5.5 with 4096 and 6.3 with 2048.
-"""
+GENERATION_CELLS = 16384
+"""Cells of the KV cache for all texts being generated together; one text always has its room."""
 
 _LOG_ERROR = 4
 
@@ -83,7 +79,7 @@ class GgufRuntime(TokenRuntime):
         self._files = _parts(Path(options.path))
         self._context: Any = None
         self._memory: Any = None
-        self._cells = 0
+        self._cells, self._streams = 0, 1
         self._sequence_ids = np.arange(SEQUENCES, dtype=np.int32)
         self._model = self._read(vocab_only=True)
         self._vocab = self._llama.llama_model_get_vocab(self._model)
@@ -228,24 +224,28 @@ class GgufRuntime(TokenRuntime):
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
         """Continuous batching: a finished text's place goes to the next prompt at once."""
         base = self.shared_prompt(generations)
-        needs = {g.index: len(g.prompt) - len(base) + g.max_tokens for g in generations}
-        room = max(GENERATION_CELLS, len(base) + max(needs.values()))
-        self._memory_for(room)
+        own = max(len(g.prompt) - len(base) + g.max_tokens for g in generations)
+        slots = max(1, (GENERATION_CELLS - len(base)) // own)
+        slots = min(slots, self.batch_sequences, len(generations))
+        if len(base):
+            self._memory_for(len(base) + slots * own)
+        else:
+            self._memory_for(own, streams=slots)
+        first = int(len(base) > 0)  # number 0 holds the base, if there is one
         self._hold(base)
         waiting = deque(generations)
-        free = list(range(1, self.batch_sequences + 1))
-        cells = room - len(base)
+        free = list(range(first, first + slots))
         active: dict[int, Generation] = {}
         try:
             while waiting or active:
                 prompts: dict[int, Generation] = {}
                 budget = MICRO_BATCH
-                while waiting and free and needs[waiting[0].index] <= cells and budget > 0:
+                while waiting and free and budget > 0:
                     generation = waiting.popleft()
-                    slot = free.pop()
-                    self._llama.llama_memory_seq_cp(self._memory, 0, slot, -1, -1)
+                    slot = free.pop(0)
+                    if first:
+                        self._llama.llama_memory_seq_cp(self._memory, 0, slot, -1, -1)
                     prompts[slot] = generation
-                    cells -= needs[generation.index]
                     budget -= len(generation.prompt) - len(base)
                 for slot, token in self._step(active, prompts, len(base)):
                     generation = active.get(slot) or prompts[slot]
@@ -255,7 +255,6 @@ class GgufRuntime(TokenRuntime):
                         del active[slot]
                         self._llama.llama_memory_seq_rm(self._memory, slot, -1, -1)
                         free.append(slot)
-                        cells += needs[generation.index]
                         yield generation
         finally:
             self.forget()
@@ -281,20 +280,24 @@ class GgufRuntime(TokenRuntime):
             )
         return model
 
-    def _memory_for(self, cells: int) -> None:
-        """A context with room for so many tokens over all sequences."""
-        if cells <= self._cells:
+    def _memory_for(self, cells: int, streams: int = 1) -> None:
+        """A context with room for so many tokens, over all sequences or in each of `streams`.
+
+        Scoring wants the first: sequences share their prefixes. Generating wants the second: a
+        token attends over its own stream and not, masked, over those of all other texts.
+        """
+        if cells <= self._cells and streams == self._streams:
             return
         if self._context:
             self._llama.llama_free(self._context)
-        size = 1 << max(cells - 1, CALL_TOKENS - 1).bit_length()
+        size = 1 << max(cells - 1, CALL_TOKENS - 1).bit_length() if streams == 1 else cells
         parameters = self._llama.llama_context_default_params()
-        parameters.n_ctx = size
+        parameters.n_ctx = streams * (size + -size % 256)  # llama.cpp rounds each stream up
         parameters.n_batch = CALL_TOKENS
         parameters.n_ubatch = MICRO_BATCH
-        parameters.n_seq_max = SEQUENCES
+        parameters.n_seq_max = SEQUENCES if streams == 1 else streams
         parameters.n_outputs_max = max(BATCH_OUTPUTS, SEQUENCES)
-        parameters.kv_unified = True
+        parameters.kv_unified = streams == 1
         parameters.swa_full = True
         parameters.no_perf = True
         threads = self.options.n_threads or _processors()
@@ -304,10 +307,8 @@ class GgufRuntime(TokenRuntime):
         types = {"f16": "GGML_TYPE_F16", "f32": "GGML_TYPE_F32", "q8_0": "GGML_TYPE_Q8_0"}
         parameters.type_k = parameters.type_v = getattr(self._llama, types[self.options.cache_type])
         _LOG.clear()
-        self._context, self._cells = (
-            self._llama.llama_init_from_model(self._model, parameters),
-            size,
-        )
+        self._context = self._llama.llama_init_from_model(self._model, parameters)
+        self._cells, self._streams = size, streams
         if not self._context:
             self._cells, self._memory, self._held = 0, None, np.empty(0, np.int32)
             raise OutOfMemoryError(f"no room for a context of {size} tokens: {_last_error()}")

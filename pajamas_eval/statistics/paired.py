@@ -3,7 +3,7 @@
 import math
 
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.special import ndtri
 
 
 def tango_z(gains: int, losses: int, count: int, difference: float) -> float:
@@ -59,7 +59,7 @@ def tango_interval(
         raise ValueError(f"confidence {confidence} is not in (0, 1)")
     if count == 0:
         return -1.0, 1.0
-    z = float(norm.ppf((1 + confidence) / 2))
+    z = float(ndtri((1 + confidence) / 2))
     estimate = (gains - losses) / count
 
     def bound(end: float, target: float) -> float:

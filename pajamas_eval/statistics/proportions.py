@@ -2,7 +2,7 @@
 
 import math
 
-from scipy.stats import norm
+from scipy.special import ndtri
 
 
 def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -25,7 +25,7 @@ def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> tup
         raise ValueError(f"confidence {confidence} is not in (0, 1)")
     if count == 0:
         return 0.0, 1.0
-    z = float(norm.ppf((1 + confidence) / 2))
+    z = float(ndtri((1 + confidence) / 2))
     p = successes / count
     scale = 1 + z * z / count
     center = (p + z * z / (2 * count)) / scale

@@ -1,6 +1,6 @@
 """Measures pajamas-eval against its peers: same files, threads and questions, taking turns.
 
-    python -m tests.performance [--only NAME] [--rounds N] [--out results.md]
+    python -m tests.performance --data FOLDER --tokenizer FOLDER [--only NAME] [--out FILE]
 
 Every contestant is a process of its own that loads its model, warms up, and then takes the time of
 the questions alone. Each round runs ours and then each peer; the table shows medians over the
@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from pajamas_eval.data import DataSource
@@ -64,8 +65,6 @@ class Comparison:
     runtime: str
     file: str
     peers: Sequence[Peer]
-    tolerance: float
-    """Nats by which a log-likelihood may differ from a peer's, per request, in the median."""
 
 
 @dataclass
@@ -84,16 +83,16 @@ class Outcome:
 
 def perplexity(mode: str, context: int, least: float | None) -> Peer:
     program = str(TOOLS / "llama-perplexity")
-    return Peer(f"llama-perplexity {mode}", "llama_perplexity", (program, mode, str(context)), least)
+    return Peer(
+        f"llama-perplexity {mode}", "llama_perplexity", (program, mode, str(context)), least
+    )
 
 
 def naive(least: float | None) -> Peer:
     return Peer("naive `logits_all=True`", "eval_logits", (str(NAIVE_EVERY),), least)
 
 
-BENCH = Peer(
-    "llama-bench -p 512 (limit)", "llama_bench", (str(TOOLS / "llama-bench"),), least=0.85
-)
+BENCH = Peer("llama-bench -p 512 (limit)", "llama_bench", (str(TOOLS / "llama-bench"),), least=0.85)
 LM_EVAL = Peer("lm-eval hf", "lm_eval_hf", (str(LM_EVAL_BATCH),), least=5.0, elsewhere=True)
 
 
@@ -109,7 +108,6 @@ COMPARISONS = [
         "gguf",
         "f16.gguf",
         [perplexity("--multiple-choice", 512, 3.0), BENCH, naive(15.0)],
-        0.02,
     ),
     Comparison(
         "mmlu-gguf-q4_k_m",
@@ -118,7 +116,6 @@ COMPARISONS = [
         "gguf",
         "q4_k_m.gguf",
         [perplexity("--multiple-choice", 512, 3.0), BENCH, naive(15.0)],
-        0.5,
     ),
     Comparison(
         "hellaswag-gguf-f16",
@@ -127,7 +124,6 @@ COMPARISONS = [
         "gguf",
         "f16.gguf",
         [perplexity("--hellaswag", 512, 1.0), BENCH, naive(2.5)],
-        0.1,
     ),
     Comparison(
         "hellaswag-gguf-q4_k_m",
@@ -136,7 +132,6 @@ COMPARISONS = [
         "gguf",
         "q4_k_m.gguf",
         [perplexity("--hellaswag", 512, 1.0), BENCH, naive(2.5)],
-        1.0,
     ),
     Comparison(
         "mmlu-mlx",
@@ -145,7 +140,6 @@ COMPARISONS = [
         "mlx",
         "mlx",
         [mlx_lm(5.0)],
-        1e-3,
     ),
     Comparison(
         "mmlu-mlx-4bit",
@@ -154,7 +148,6 @@ COMPARISONS = [
         "mlx",
         "mlx-4bit",
         [mlx_lm(5.0, every=QUANTIZED_MLX_EVERY)],
-        1e-3,
     ),
     Comparison(
         "hellaswag-mlx",
@@ -163,7 +156,6 @@ COMPARISONS = [
         "mlx",
         "mlx",
         [mlx_lm(1.5)],
-        1e-2,
     ),
     Comparison(
         "mmlu-hf",
@@ -172,7 +164,6 @@ COMPARISONS = [
         "hf",
         "hf",
         [LM_EVAL],
-        1e-3,
     ),
     Comparison(
         "hellaswag-hf",
@@ -181,37 +172,41 @@ COMPARISONS = [
         "hf",
         "hf",
         [Peer("lm-eval hf", "lm_eval_hf", ("8",), elsewhere=True)],
-        1e-2,
     ),
     Comparison(
         "gsm8k-gguf-f16",
-        "GSM8K generation, gguf F16",
-        workloads.gsm8k,
+        "GSM8K 5-shot, same examples, gguf F16",
+        workloads.gsm8k_same_examples,
         "gguf",
         "f16.gguf",
         [Peer("create_completion, one at a time", "create_completion", (), least=2.0)],
-        0.0,
+    ),
+    Comparison(
+        "gsm8k-own-gguf-f16",
+        "GSM8K 5-shot, own examples, gguf F16",
+        workloads.gsm8k,
+        "gguf",
+        "f16.gguf",
+        [Peer("create_completion, one at a time", "create_completion")],
     ),
     Comparison(
         "gsm8k-mlx",
-        "GSM8K generation, mlx float32",
-        workloads.gsm8k,
+        "GSM8K 5-shot, same examples, mlx float32",
+        workloads.gsm8k_same_examples,
         "mlx",
         "mlx",
         [
             Peer("stream_generate, one at a time", "mlx_stream", (), 1.5, elsewhere=True),
             Peer("mlx_lm.batch_generate", "mlx_batch", (), None, elsewhere=True),
         ],
-        0.0,
     ),
     Comparison(
         "gsm8k-hf",
-        "GSM8K generation, hf float32",
-        workloads.gsm8k,
+        "GSM8K 5-shot, same examples, hf float32",
+        workloads.gsm8k_same_examples,
         "hf",
         "hf",
-        [Peer("transformers generate, one at a time", "transformers_generate")],
-        0.0,
+        [Peer("generate, one at a time", "transformers_generate")],
     ),
 ]
 
@@ -302,7 +297,9 @@ def rows(comparison: Comparison, outcomes: Sequence[Outcome], choices: int) -> l
     lines = []
     for peer, asked in zip(peers, comparison.peers, strict=True):
         got = ratio(ours, peer)
-        measured = f"{median(peer.rates):,.0f} tokens/s" if peer.rates else f"{median(peer.seconds):.1f} s"
+        measured = (
+            f"{median(peer.rates):,.0f} tokens/s" if peer.rates else f"{median(peer.seconds):.1f} s"
+        )
         least = "" if asked.least is None else f"{asked.least:g}"
         lines.append(
             f"| {comparison.title} | {median(ours.seconds):.1f} s | {peer.label} | {measured} "
@@ -327,7 +324,9 @@ def machine() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with the real data sets")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of SmolLM's tokenizer")
+    parser.add_argument(
+        "--tokenizer", type=Path, required=True, help="folder of SmolLM's tokenizer"
+    )
     parser.add_argument("--only", action="append", choices=[c.name for c in COMPARISONS])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="file to write the table to")
@@ -350,11 +349,14 @@ def main() -> None:
         "|---|---|---|---|---|---|---|",
     ]
     for comparison in COMPARISONS:
-        if arguments.only and comparison.name not in arguments.only:
-            continue
-        outcomes = measure(comparison, data, arguments.rounds)
-        table += rows(comparison, outcomes, 4)
-        print("\n".join(table), flush=True)
+        stored = BUILD / "results" / f"{comparison.name}.json"
+        if not arguments.only or comparison.name in arguments.only:
+            outcomes = measure(comparison, data, arguments.rounds)
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            stored.write_bytes(msgspec.json.encode(outcomes))
+        if stored.exists():  # of this run or an earlier one: each comparison stands by itself
+            outcomes = msgspec.json.decode(stored.read_bytes(), type=list[Outcome])
+            table += rows(comparison, outcomes, 4)
     text = "\n".join([*table, "", f"Measured on {machine()}.", ""])
     if arguments.out:
         arguments.out.write_text(text, "utf-8")

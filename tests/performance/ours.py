@@ -1,6 +1,6 @@
 """pajamas-eval as a contestant: a worker process, as in every run of the command.
 
-    python tests/performance/ours.py RUNTIME MODEL WORKLOAD.json
+python tests/performance/ours.py RUNTIME MODEL WORKLOAD.json
 """
 
 import json

@@ -236,9 +236,7 @@ def mlx_batch(model: str, content: dict[str, Any]) -> dict[str, Any]:
 
     def run(prompts: list[str], max_tokens: int) -> Answers:
         encoded = [tokenizer.encode(prompt) for prompt in prompts]
-        return list(
-            mlx_lm.batch_generate(loaded, tokenizer, encoded, max_tokens=max_tokens).texts
-        )
+        return list(mlx_lm.batch_generate(loaded, tokenizer, encoded, max_tokens=max_tokens).texts)
 
     run(["A short text to warm up with:"], 4)
     return timed(lambda: run(content["questions"], content["max_tokens"]))

@@ -1,7 +1,8 @@
 """What is measured: real questions, written to a file that every contestant reads."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,36 @@ def hellaswag(data: DataSource) -> Workload:
 
 def gsm8k(data: DataSource) -> Workload:
     """Real 5-shot GSM8K, whose examples differ from question to question."""
+    return generation("gsm8k", gsm8k_requests(data))
+
+
+def gsm8k_same_examples(data: DataSource) -> Workload:
+    """Real GSM8K after five examples that are the same for all questions."""
+    requests = gsm8k_requests(data)
+    examples, _ = split_question(requests[0].prompt)
+    prompts = [examples + split_question(r.prompt)[1] for r in requests]
+    return generation(
+        "gsm8k-same-examples",
+        [replace(r, prompt=p) for r, p in zip(requests, prompts, strict=True)],
+    )
+
+
+def gsm8k_requests(data: DataSource) -> list[GenerateUntil]:
+    """As the benchmark asks them."""
     questions = prepare(benchmark("gsm8k"), data, limit=PROMPTS).questions
-    requests = [r for q in questions for r in q.requests if isinstance(r, GenerateUntil)]
+    return [r for q in questions for r in q.requests if isinstance(r, GenerateUntil)]
+
+
+def split_question(prompt: str) -> tuple[str, str]:
+    """The examples of a prompt and the question behind them."""
+    start = prompt.rindex("Question:")
+    return prompt[:start], prompt[start:]
+
+
+def generation(name: str, requests: Sequence[GenerateUntil]) -> Workload:
+    """Prompts as plain data."""
     return Workload(
-        "gsm8k",
+        name,
         {
             "kind": "generate",
             "questions": [r.prompt for r in requests],

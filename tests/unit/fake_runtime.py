@@ -115,7 +115,7 @@ class FakeRuntime(TokenRuntime):
 
     def score(self, batch: ScoringBatch) -> int:
         rows, base = batch.rows, len(batch.base)
-        ran = len(rows) * max(len(row.tokens) - base for row in rows)
+        ran = sum(stage.tokens.size for stage in batch.stages())
         if ran > self.room:
             raise OutOfMemoryError("no room")
         self.scored.append([row.tokens.tolist() for row in rows])

@@ -127,7 +127,9 @@ def test_padded_steps(rows: Rows, budget: Budget, sharing: bool) -> None:
             assert step.stem > step.base
             assert min(lengths) >= 0
             assert list(dict.fromkeys(step.parents)) == list(range(stems))
-            by_stem = {(parent, t[: step.stem]) for parent, t in zip(step.parents, tokens, strict=True)}
+            by_stem = {
+                (parent, t[: step.stem]) for parent, t in zip(step.parents, tokens, strict=True)
+            }
             assert len(by_stem) == stems
         else:
             assert min(lengths) > 0

@@ -341,7 +341,9 @@ def test_every_score_is_the_sum_over_its_tokens(context: str, continuation: str)
 def test_rows_of_similar_length_share_a_batch_within_its_tokens() -> None:
     runtime = FakeRuntime()
     runtime.budget = Budget(tokens=20, rows=3, outputs=9, padding=4)
-    answers(runtime, [LogLikelihood("a" * n, "b") for n in (9, 1, 4, 1, 9, 5, 2)])
+    lengths = (9, 1, 4, 1, 9, 5, 2)
+    letters = ("a", "c", "d", "c", "a", "e", "f")  # nothing to share but what is the same
+    answers(runtime, [LogLikelihood(x * n, "b") for x, n in zip(letters, lengths, strict=True)])
     sizes = [[len(row) for row in batch] for batch in runtime.scored]
     assert sizes == [[10, 6], [5, 3], [2]]
 
