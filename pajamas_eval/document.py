@@ -10,7 +10,7 @@ import msgspec
 from pajamas_eval.errors import UsageError
 from pajamas_eval.runtime import Identity
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class Record(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -83,7 +83,15 @@ class AnswerRecord(Record):
 
 
 class AnswerSet(Record):
-    """One model's answers to one benchmark, in the order of its questions, and their cost."""
+    """One model's answers to one benchmark, in the order of its questions, and their cost.
+
+    Attributes:
+        evaluated_tokens: Tokens the engine ran, padding included.
+        ideal_tokens: Tokens it would have run if every distinct prefix were computed once.
+        batching: How much was run at once, in words.
+        packing: Digest of what was run together: with equal packing, an engine on the same machine
+            gives the same bits.
+    """
 
     label: str
     answers: list[AnswerRecord]
@@ -92,6 +100,8 @@ class AnswerSet(Record):
     evaluated_tokens: int
     ideal_tokens: int
     generated_tokens: int
+    batching: str
+    packing: str
     notes: list[str]
 
 

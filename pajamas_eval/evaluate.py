@@ -206,6 +206,8 @@ class _Gathering:
             evaluated_tokens=self.usage.evaluated_tokens,
             ideal_tokens=self.usage.ideal_tokens,
             generated_tokens=self.usage.generated_tokens,
+            batching=self.usage.batching,
+            packing=self.usage.packing,
             notes=list(self.usage.notes),
         )
 

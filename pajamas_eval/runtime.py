@@ -110,6 +110,9 @@ class Usage:
         generated_tokens: New tokens, included in `evaluated_tokens`.
         engine_seconds: Wall time spent in the engine.
         device_memory_bytes: Peak memory on a device of its own; 0 where it is the process's own.
+        batching: How much was run at once, in words.
+        packing: Digest of what was run together: with equal packing, an engine on the same machine
+            gives the same bits.
         notes: What happened that a reader should know, such as smaller batches.
     """
 
@@ -118,6 +121,8 @@ class Usage:
     generated_tokens: int = 0
     engine_seconds: float = 0.0
     device_memory_bytes: int = 0
+    batching: str = ""
+    packing: str = ""
     notes: list[str] = field(default_factory=list)
 
 

@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from pajamas_eval.requests import LogLikelihoodResult, Result
+from pajamas_eval.requests import Failure, LogLikelihood, LogLikelihoodResult, Result
 from pajamas_eval.scoring_plan import Segment
 
 
@@ -170,6 +170,40 @@ class Rows:
         row.positions.extend(range(first, first + len(targets)))
         row.targets.extend(targets)
         return i, slice(start, start + len(targets))
+
+
+def place(
+    rows: Rows, request: LogLikelihood, context: list[int], continuation: list[int], limit: int
+) -> Scoring | Failure:
+    """A request's row among the others, cut from the left to `limit` tokens."""
+    if request.continuation and not continuation:
+        return Failure("the continuation has text but no tokens of its own")
+    if continuation and not context:
+        return Failure("the context is empty and the model has neither a BOS nor an EOS token")
+    if len(continuation) > limit:
+        return Failure(
+            f"the continuation has {len(continuation)} tokens, "
+            f"more than the context length of {limit}"
+        )
+    truncated = max(0, len(context) + len(continuation) - 1 - limit)
+    tokens = (context + continuation)[truncated:]
+    scoring = Scoring(
+        token_count=len(continuation),
+        byte_count=len(request.continuation.encode("utf-8", "replace")),
+        prompt_tokens=len(tokens) - len(continuation),
+        truncated_tokens=truncated,
+        reads=[],
+    )
+    if continuation:
+        first = len(tokens) - len(continuation) - 1
+        scoring.reads.append(rows.add(tokens[:-1], first, continuation))
+    return scoring
+
+
+def move_spaces(context: str, continuation: str) -> tuple[str, str]:
+    """Trailing spaces of the context belong to the continuation."""
+    stripped = context.rstrip()
+    return stripped, context[len(stripped) :] + continuation
 
 
 def scored(scoring: Scoring, rows: Sequence[Row]) -> Result:

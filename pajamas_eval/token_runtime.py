@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
+from blake3 import blake3
 from numpy.typing import NDArray
 
 from pajamas_eval.errors import OutOfMemoryError
@@ -25,7 +26,16 @@ from pajamas_eval.requests import (
     Request,
 )
 from pajamas_eval.runtime import Answers, Capabilities, Runtime, RuntimeOptions, Settings, Usage
-from pajamas_eval.scoring import Row, Rows, Scoring, ScoringBatch, scored, windows
+from pajamas_eval.scoring import (
+    Row,
+    Rows,
+    Scoring,
+    ScoringBatch,
+    move_spaces,
+    place,
+    scored,
+    windows,
+)
 from pajamas_eval.scoring_plan import MIN_BASE, Budget, PrefixTree, Step, common_prefix
 
 BATCH_TOKENS = 1024
@@ -75,6 +85,7 @@ class TokenRuntime(Runtime):
         self.budget = Budget(BATCH_TOKENS, BATCH_SEQUENCES, BATCH_OUTPUTS, BATCH_PADDING)
         self.batch_sequences = 1 if options.exact else BATCH_SEQUENCES
         self._context_limit: int | None = None
+        self._packing = blake3()
 
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -180,7 +191,7 @@ class TokenRuntime(Runtime):
         those of the whole text beyond the context's. Where that leaves nothing of a continuation
         that has text (the tokenizer merged it into the context), it is encoded on its own.
         """
-        pairs = [_move_spaces(r.context, r.continuation) for r in requests]
+        pairs = [move_spaces(r.context, r.continuation) for r in requests]
         distinct = {context: i for i, context in enumerate(dict.fromkeys(c for c, _ in pairs))}
         contexts = self._encode(list(distinct))
         wholes = self._encode([context + continuation for context, continuation in pairs])
@@ -213,7 +224,7 @@ class TokenRuntime(Runtime):
             for request, (context, continuation) in zip(
                 chunk, self._encode_pairs(chunk), strict=True
             ):
-                scorings.append(_place(rows, request, context, continuation, limit))
+                scorings.append(place(rows, request, context, continuation, limit))
         yield from self._run(rows.rows, scorings)
 
     def loglikelihood_rolling(self, requests: Sequence[LogLikelihoodRolling]) -> Answers:
@@ -278,10 +289,17 @@ class TokenRuntime(Runtime):
         self.usage.ideal_tokens += tree.distinct_tokens
         if self.options.exact:
             self.budget.rows = 1
+        self._packing = blake3()
         plan = tree.packed if self.runs_subtrees else tree.padded
         for step in plan(self.budget):
             yield from self._score_step(rows, tree, step)
         self.forget()
+        self.usage.batching = (
+            "one sequence at a time"
+            if self.budget.rows == 1
+            else f"up to {self.budget.tokens} tokens and {self.budget.rows} sequences at once"
+        )
+        self.usage.packing = self._packing.hexdigest()
         self.usage.device_memory_bytes = self.device_memory_bytes()
 
     def sharing_is_exact(self) -> bool:
@@ -343,6 +361,9 @@ class TokenRuntime(Runtime):
         seconds = time.perf_counter() - started
         self.usage.engine_seconds += seconds
         self.usage.evaluated_tokens += tokens
+        self._packing.update(repr((step.base, step.stem, step.parents)).encode())
+        for row in batch.rows:
+            self._packing.update(row.tokens.tobytes() + b"\n")
         own = sum(len(row.tokens) - step.base for row in batch.rows)
         for i in chosen:
             rows[i].seconds = seconds * (len(rows[i].tokens) - step.base) / own
@@ -423,11 +444,15 @@ class TokenRuntime(Runtime):
         Yields (generation, error or nothing).
         """
         waiting = {generation.index: generation for generation in generations}
+        packing = blake3()
         alone = False
         started = time.perf_counter()
         while waiting:
             group = list(waiting.values())[: 1 if alone else None]
             base = len(self.shared_prompt(group))
+            packing.update(repr((base, self.batch_sequences, len(group))).encode())
+            for generation in group:
+                packing.update(np.asarray(generation.prompt, np.int32).tobytes() + b"\n")
             self.usage.evaluated_tokens += base
             self.usage.ideal_tokens += base
             try:
@@ -456,37 +481,10 @@ class TokenRuntime(Runtime):
             else:
                 left = [g.index for g in group if g.index in waiting]
                 assert not left, f"the engine left out requests {left}"
-        self.usage.device_memory_bytes = self.device_memory_bytes()
-
-
-def _place(
-    rows: Rows, request: LogLikelihood, context: list[int], continuation: list[int], limit: int
-) -> Scoring | Failure:
-    """A request's row among the others, cut from the left to `limit` tokens."""
-    if request.continuation and not continuation:
-        return Failure("the continuation has text but no tokens of its own")
-    if continuation and not context:
-        return Failure("the context is empty and the model has neither a BOS nor an EOS token")
-    if len(continuation) > limit:
-        return Failure(
-            f"the continuation has {len(continuation)} tokens, "
-            f"more than the context length of {limit}"
+        self.usage.batching = (
+            "one text at a time"
+            if self.batch_sequences == 1
+            else f"up to {self.batch_sequences} texts at once"
         )
-    truncated = max(0, len(context) + len(continuation) - 1 - limit)
-    tokens = (context + continuation)[truncated:]
-    scoring = Scoring(
-        token_count=len(continuation),
-        byte_count=len(request.continuation.encode("utf-8", "replace")),
-        prompt_tokens=len(tokens) - len(continuation),
-        truncated_tokens=truncated,
-        reads=[],
-    )
-    if continuation:
-        first = len(tokens) - len(continuation) - 1
-        scoring.reads.append(rows.add(tokens[:-1], first, continuation))
-    return scoring
-
-
-def _move_spaces(context: str, continuation: str) -> tuple[str, str]:
-    stripped = context.rstrip()
-    return stripped, context[len(stripped) :] + continuation
+        self.usage.packing = packing.hexdigest()
+        self.usage.device_memory_bytes = self.device_memory_bytes()

@@ -25,7 +25,7 @@ def show(document: Document, console: Console) -> None:
         for line in _sentences(document, record):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         console.print()
-    for line in [*_fairness(document), *_remarks(document)]:
+    for line in [*_fairness(document), *_batches(document), *_remarks(document)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -152,6 +152,20 @@ def _fairness(document: Document) -> Iterator[str]:
         yield f"prompts identical for all models (digest {document.fairness.prompts[:12]})"
     for note in document.fairness.notes:
         yield f"Note: {printable(note)}"
+
+
+def _batches(document: Document) -> Iterator[str]:
+    """How each model was run, for kernels may round differently in batches of another shape."""
+    for record in document.benchmarks:
+        shapes: dict[str, list[str]] = {}
+        for answers in record.answer_sets:
+            if answers.ideal_tokens:
+                wasted = answers.evaluated_tokens / answers.ideal_tokens
+                shown = f"{printable(answers.label)} ({wasted:.2f})"
+                shapes.setdefault(answers.batching, []).append(shown)
+        if shapes:
+            said = "; ".join(f"{shape}: {', '.join(labels)}" for shape, labels in shapes.items())
+            yield f"Batches of {record.name} (tokens run for each distinct one): {said}"
 
 
 def _remarks(document: Document) -> Iterator[str]:

@@ -47,7 +47,9 @@ def answer_set(label: str, values: Mapping[str, float | str], **changes: object)
         "wall_seconds": 2.0,
         "engine_seconds": 1.5,
         "evaluated_tokens": 3000,
-        "ideal_tokens": 3000,
+        "ideal_tokens": 2500,
+        "batching": "up to 512 tokens and 127 sequences at once",
+        "packing": "00ff",
         "generated_tokens": 0,
         "notes": [],
     }

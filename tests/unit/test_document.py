@@ -123,11 +123,11 @@ def test_an_unknown_field_is_refused(tmp_path: Path, place: str) -> None:
         b"[]",
         b"{}",
         b'{"format_version": "1"}',
-        b'{"format_version": 1}',
-        b'{"format_version": 1',
+        b'{"format_version": 2}',
+        b'{"format_version": 2',
         b"\xff\xfe\x00",
-        b'{"format_version": 1, "baseline": "\xff"}',
-        b'{"format_version": 1, "models": ' + b"[" * 100_000,
+        b'{"format_version": 2, "baseline": "\xff"}',
+        b'{"format_version": 2, "models": ' + b"[" * 100_000,
     ],
 )
 def test_garbage_is_refused(tmp_path: Path, content: bytes) -> None:

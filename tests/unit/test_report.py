@@ -85,6 +85,8 @@ q2: tokenization identical on 6/8 requests; first in quiz q3, from token 2: \
 [3, 4] against [9, 4], in a text that ends 'What is [this]?'
 prompts identical for all models (digest abcdef012345)
 Note: context lengths differ
+Batches of quiz (tokens run for each distinct one): up to 512 tokens and 127 sequences at once: \
+base (1.20), q4 (40.00), q2 (1.20)
 q4: expanded
 FAILED q2: it stopped"""
     )
