@@ -11,7 +11,7 @@ ifeq ($(shell uname -sm),Linux x86_64)
 export CMAKE_ARGS ?= -DGGML_NATIVE=OFF
 endif
 
-.PHONY: install lm-eval demo test unit engines lint clean
+.PHONY: install lm-eval demo test unit engines lint peers performance clean
 
 install: .venv/installed
 
@@ -53,6 +53,33 @@ unit: install
 
 engines: install lm-eval
 	$(BIN)/pytest tests/contract tests/command tests/parity
+
+# What the speed benchmarks compare with: mlx-lm's own evaluator, which needs lm-eval, and
+# llama.cpp's tools, from the very source that llama-cpp-python is compiled from.
+peers: .venv-lm-eval/peers build/llama.cpp/bin/llama-perplexity
+
+.venv-lm-eval/peers: .venv-lm-eval/installed
+	.venv-lm-eval/bin/python -m pip install --quiet cmake ninja mlx-lm==0.32.2 \
+		'mlx[cpu]==0.32.4; sys_platform == "linux"' 'mlx==0.32.4; sys_platform == "darwin"'
+	touch $@
+
+build/llama.cpp/bin/llama-perplexity: .venv/installed .venv-lm-eval/peers
+	rm -rf build/sdist
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary llama-cpp-python -d build/sdist \
+		"llama-cpp-python==$$($(BIN)/python -c 'import llama_cpp; print(llama_cpp.__version__)')"
+	tar xzf build/sdist/*.tar.gz -C build/sdist
+	PATH="$(CURDIR)/.venv-lm-eval/bin:$$PATH" cmake -S build/sdist/*/vendor/llama.cpp \
+		-B build/llama.cpp -G Ninja -DCMAKE_BUILD_TYPE=Release $(CMAKE_ARGS) \
+		-DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_EXAMPLES=OFF
+	PATH="$(CURDIR)/.venv-lm-eval/bin:$$PATH" cmake --build build/llama.cpp \
+		--target llama-perplexity llama-bench
+
+DATA ?= ../shared/data
+TOKENIZER ?= ../shared/tokenizers/smollm
+
+performance: install peers
+	$(BIN)/python -m tests.performance --data $(DATA) --tokenizer $(TOKENIZER) \
+		--out tests/performance/results.md
 
 clean:
 	rm -rf .venv .venv-lm-eval build demo-models *.egg-info

@@ -353,6 +353,7 @@ class TokenRuntime(Runtime):
                 yield chosen[0], f"out of memory: {error}"
                 return
             self.budget.tokens = max(1, self.budget.tokens // 2)
+            self.budget.outputs = max(1, self.budget.outputs // 2)
             self.usage.notes.append(f"out of memory: batches now hold {self.budget.tokens} tokens")
             middle = len(chosen) // 2
             for half in (step.places[:middle], step.places[middle:]):

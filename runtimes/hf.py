@@ -13,6 +13,10 @@ from pajamas_eval.generation import Generation
 from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
 from pajamas_eval.scoring import ScoringBatch
+from pajamas_eval.scoring_plan import Budget
+
+GPU_BUDGET = {"tokens": 8192, "rows": 128, "outputs": 512, "padding": 512}
+"""What a GPU is offered at first; it is halved where memory runs out."""
 
 
 class HfOptions(RuntimeOptions, frozen=True, kw_only=True):
@@ -70,6 +74,8 @@ class HfRuntime(FolderRuntime):
         # A model's own sampling settings, such as a repetition penalty, would make its
         # generations those of another model.
         self.model.generation_config = GenerationConfig()
+        if self.device.startswith("cuda") and not self.options.exact:
+            self.budget = Budget(**GPU_BUDGET)
         self.forget()
         self.shares_prefix = self.sharing_is_exact()
         parameters = sum(p.numel() for p in self.model.parameters())

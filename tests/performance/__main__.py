@@ -107,7 +107,7 @@ COMPARISONS = [
         workloads.mmlu,
         "gguf",
         "f16.gguf",
-        [perplexity("--multiple-choice", 512, 3.0), BENCH, naive(15.0)],
+        [perplexity("--multiple-choice", 512, 3.0), BENCH, DEEP_BENCH, naive(15.0)],
     ),
     Comparison(
         "mmlu-gguf-q4_k_m",
@@ -115,7 +115,7 @@ COMPARISONS = [
         workloads.mmlu,
         "gguf",
         "q4_k_m.gguf",
-        [perplexity("--multiple-choice", 512, 3.0), BENCH, naive(15.0)],
+        [perplexity("--multiple-choice", 512, 3.0), BENCH, DEEP_BENCH, naive(15.0)],
     ),
     Comparison(
         "hellaswag-gguf-f16",
@@ -123,7 +123,7 @@ COMPARISONS = [
         workloads.hellaswag,
         "gguf",
         "f16.gguf",
-        [perplexity("--hellaswag", 512, 1.0), BENCH, naive(2.5)],
+        [perplexity("--hellaswag", 512, 1.0), naive(2.5)],
     ),
     Comparison(
         "hellaswag-gguf-q4_k_m",
@@ -131,7 +131,7 @@ COMPARISONS = [
         workloads.hellaswag,
         "gguf",
         "q4_k_m.gguf",
-        [perplexity("--hellaswag", 512, 1.0), BENCH, naive(2.5)],
+        [perplexity("--hellaswag", 512, 1.0), naive(2.5)],
     ),
     Comparison(
         "mmlu-mlx",
@@ -293,9 +293,11 @@ def difference(ours: Outcome, peer: Outcome, choices: int) -> str:
 
 def rows(comparison: Comparison, outcomes: Sequence[Outcome], choices: int) -> list[str]:
     """The comparison's rows of the table."""
-    ours, *peers = outcomes
+    by_label = {outcome.label: outcome for outcome in outcomes}
+    ours = outcomes[0]
     lines = []
-    for peer, asked in zip(peers, comparison.peers, strict=True):
+    for asked in comparison.peers:
+        peer = by_label[asked.label]
         got = ratio(ours, peer)
         measured = (
             f"{median(peer.rates):,.0f} tokens/s" if peer.rates else f"{median(peer.seconds):.1f} s"
