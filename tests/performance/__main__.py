@@ -92,7 +92,15 @@ def naive(least: float | None) -> Peer:
     return Peer("naive `logits_all=True`", "eval_logits", (str(NAIVE_EVERY),), least)
 
 
-BENCH = Peer("llama-bench -p 512 (limit)", "llama_bench", (str(TOOLS / "llama-bench"),), least=0.85)
+BENCH = Peer("llama-bench -p 512 (limit)", "llama_bench", (str(TOOLS / "llama-bench"),), 0.85)
+MMLU_DEPTH = 96
+"""Where 512 tokens stand as deep, on average, as the distinct tokens of the MMLU questions."""
+
+DEEP_BENCH = Peer(
+    f"llama-bench -p 512 -d {MMLU_DEPTH} (limit, as deep)",
+    "llama_bench",
+    (str(TOOLS / "llama-bench"), str(MMLU_DEPTH)),
+)
 LM_EVAL = Peer("lm-eval hf", "lm_eval_hf", (str(LM_EVAL_BATCH),), least=5.0, elsewhere=True)
 
 
