@@ -154,10 +154,10 @@ class MlxRuntime(FolderRuntime):
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
         """Continuous batching by mlx-lm's batch generator."""
         mlx = _mlx()
+        # mlx-lm pads prompts on the left, which a state that cannot be shared would read as text.
+        at_once = self.batch_sequences if self.shares_prefix else 1
         generator = mlx.generate.BatchGenerator(
-            self.model,
-            completion_batch_size=self.batch_sequences,
-            prefill_batch_size=min(8, self.batch_sequences),
+            self.model, completion_batch_size=at_once, prefill_batch_size=min(8, at_once)
         )
         try:
             base = self.shared_prompt(generations)
