@@ -7,10 +7,12 @@ import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from pajamas_eval.errors import OutOfMemoryError
 from pajamas_eval.requests import (
     Failure,
     GenerateUntil,
@@ -252,6 +254,42 @@ class TestLogLikelihood:
         ):
             assert math.isfinite(result.log_probability)
             assert result.log_probability <= 0
+
+
+class TestMemory:
+    REQUESTS: ClassVar = [
+        LogLikelihood(f"{number} apples and {number * 7} pears {'and more ' * 10}", " are fruit")
+        for number in range(100, 180)
+    ]
+
+    def test_when_it_runs_out_batches_shrink_and_the_run_goes_on(
+        self, runtime: TokenRuntime, case: Case, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expected = scored(runtime, self.REQUESTS)
+        score = type(runtime).score
+
+        def cramped(self: TokenRuntime, batch: ScoringBatch) -> int:
+            if len(batch.rows) > 3:
+                self.forget()
+                raise OutOfMemoryError("injected")
+            return score(self, batch)
+
+        monkeypatch.setattr(type(runtime), "score", cramped)
+        monkeypatch.setattr(runtime, "budget", replace(runtime.budget))
+        runtime.usage = Usage()
+        close(scored(runtime, self.REQUESTS), expected, case.tolerance)
+        assert any("out of memory: batches now hold" in note for note in runtime.usage.notes)
+
+    def test_llama_cpp_without_room_for_a_batch(
+        self, original: Path, variants: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`llama_decode` itself says that its cache is full, in the middle of a batch."""
+        expected = load(CASES[2], original, variants)
+        full = load(CASES[2], original, variants)
+        monkeypatch.setattr(full, "_memory_for", lambda *_, **__: None)
+        full.budget.tokens = 10**6
+        close(scored(full, self.REQUESTS), scored(expected, self.REQUESTS), CASES[2].tolerance)
+        assert any("out of memory" in note for note in full.usage.notes)
 
 
 class TestRolling:

@@ -305,6 +305,8 @@ def rows(comparison: Comparison, outcomes: Sequence[Outcome], choices: int) -> l
     ours = outcomes[0]
     lines = []
     for asked in comparison.peers:
+        if asked.label not in by_label:  # measured before this peer was added
+            continue
         peer = by_label[asked.label]
         got = ratio(ours, peer)
         measured = (
