@@ -88,8 +88,8 @@ def perplexity(mode: str, context: int, least: float | None) -> Peer:
     )
 
 
-def naive(least: float | None) -> Peer:
-    return Peer("naive `logits_all=True`", "eval_logits", (str(NAIVE_EVERY),), least)
+def naive(least: float | None, read: str = "scores") -> Peer:
+    return Peer(f"naive `Llama.{read}`", "naive", (read, str(NAIVE_EVERY)), least)
 
 
 BENCH = Peer("llama-bench -p 512 (limit)", "llama_bench", (str(TOOLS / "llama-bench"),), 0.85)
@@ -131,7 +131,7 @@ COMPARISONS = [
         workloads.hellaswag,
         "gguf",
         "f16.gguf",
-        [perplexity("--hellaswag", 512, 1.0), naive(2.5)],
+        [perplexity("--hellaswag", 512, 1.0), naive(None), naive(2.5, "eval_logits")],
     ),
     Comparison(
         "hellaswag-gguf-q4_k_m",
@@ -139,7 +139,7 @@ COMPARISONS = [
         workloads.hellaswag,
         "gguf",
         "q4_k_m.gguf",
-        [perplexity("--hellaswag", 512, 1.0), naive(2.5)],
+        [perplexity("--hellaswag", 512, 1.0), naive(None), naive(2.5, "eval_logits")],
     ),
     Comparison(
         "mmlu-mlx",
@@ -341,6 +341,7 @@ def main() -> None:
     )
     parser.add_argument("--only", action="append", choices=[c.name for c in COMPARISONS])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--table", action="store_true", help="only show what was measured before")
     parser.add_argument("--out", type=Path, help="file to write the table to")
     arguments = parser.parse_args()
     subprocess.run(
@@ -362,7 +363,8 @@ def main() -> None:
     ]
     for comparison in COMPARISONS:
         stored = BUILD / "results" / f"{comparison.name}.json"
-        if not arguments.only or comparison.name in arguments.only:
+        chosen = not arguments.only or comparison.name in arguments.only
+        if chosen and not arguments.table:
             outcomes = measure(comparison, data, arguments.rounds)
             stored.parent.mkdir(parents=True, exist_ok=True)
             stored.write_bytes(msgspec.json.encode(outcomes))

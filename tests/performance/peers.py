@@ -39,10 +39,12 @@ def timed(run: Callable[[], Answers]) -> dict[str, Any]:
 # -- llama.cpp -------------------------------------------------------------------------------
 
 
-def eval_logits(model: str, content: dict[str, Any], every: str = "1") -> dict[str, Any]:
+def naive(
+    model: str, content: dict[str, Any], read: str = "scores", every: str = "1"
+) -> dict[str, Any]:
     """llama-cpp-python with `logits_all=True`, one request at a time: all logits of every token.
 
-    Reads `Llama.scores`, the array; `Llama.eval_logits` would copy it into Python lists besides.
+    Reads `Llama.scores`, an array, or `Llama.eval_logits`, which copies it into Python lists.
     Nothing is shared between requests, so every `every`-th question stands for all.
     """
     import llama_cpp
@@ -57,9 +59,9 @@ def eval_logits(model: str, content: dict[str, Any], every: str = "1") -> dict[s
             head, whole = tokens(context), tokens(context + continuation)
             llm.reset()
             llm.eval(whole[:-1])
-            total = 0.0
+            total, logits = 0.0, getattr(llm, read)
             for place in range(len(head), len(whole)):
-                row = llm.scores[place - 1].astype(np.float32)
+                row = np.asarray(logits[place - 1], np.float32)
                 highest = row.max()
                 total += float(row[whole[place]] - highest - np.log(np.exp(row - highest).sum()))
             answers.append(total)
@@ -309,7 +311,7 @@ def transformers_generate(model: str, content: dict[str, Any]) -> dict[str, Any]
 PEERS: dict[str, Callable[..., dict[str, Any]]] = {
     f.__name__: f
     for f in (
-        eval_logits,
+        naive,
         llama_perplexity,
         llama_bench,
         create_completion,
