@@ -67,7 +67,9 @@ class MlxRuntime(FolderRuntime):
             notes.append(self._make_exact_on_cpu())
         self._head = HeadTap(self.model)
         self.forget()
-        self.shares_prefix = self.sharing_is_exact()
+        # A state without positions is changed where it stands: it can be neither kept nor padded.
+        caches = _mlx().cache.make_prompt_cache(self.model)
+        self.shares_prefix = all(hasattr(c, "keys") for c in caches) and self.sharing_is_exact()
         return Identity(
             runtime=self.name,
             path=self.options.path,

@@ -50,7 +50,7 @@ CASES = [
     Case("hf", "", 2e-5),
     Case("gguf", "demo-f32.gguf", 5e-3),
     Case("gguf", "demo-f32.gguf", 5e-5, (("cache_type", "f32"), ("flash_attention", False))),
-    Case("gguf", "demo-q4_k_m.gguf", 0.25),
+    Case("gguf", "demo-q4_k_m.gguf", 0.1),
     Case("mlx", "demo-mlx", 2e-5),
     Case("mlx", "demo-mlx-4bit", 2e-5),
 ]
@@ -277,7 +277,10 @@ class TestMemory:
         monkeypatch.setattr(type(runtime), "score", cramped)
         monkeypatch.setattr(runtime, "budget", replace(runtime.budget))
         runtime.usage = Usage()
-        close(scored(runtime, self.REQUESTS), expected, case.tolerance)
+        # Batches of three rows and of a hundred: Q4_K_M was seen 0.12 apart, the others no more
+        # than elsewhere.
+        apart = 0.15 if "q4_k_m" in case.file else case.tolerance
+        close(scored(runtime, self.REQUESTS), expected, apart)
         assert any("out of memory: batches now hold" in note for note in runtime.usage.notes)
 
     def test_llama_cpp_without_room_for_a_batch(
