@@ -31,7 +31,7 @@ def test_one_top_level_name(names: list[str]) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "pajamas_eval/cli.py",
+        "pajamas_eval/cli/__init__.py",
         "pajamas_eval/py.typed",
         "pajamas_eval/report/terminal.py",
         "pajamas_eval/statistics/paired.py",

@@ -1,4 +1,4 @@
-"""The command line; engines and heavy libraries are imported only where they are needed."""
+"""`compare` and `run`: ask models questions and show the result."""
 
 import sys
 from io import TextIOWrapper
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pajamas_eval import __version__
-from pajamas_eval.errors import PajamasError, RunError, install_command
+from pajamas_eval.errors import RunError
 
 if TYPE_CHECKING:
     from pajamas_eval.document import Document
@@ -25,31 +24,7 @@ Put label= in front to name it in the report: q4=model.gguf
 """
 
 
-INTERRUPTED = 130
-"""Exit code, as shells have it for a program ended by Ctrl-C."""
-
-
-class _Group(click.Group):
-    """Shows every error of ours as one line, with the exit code it carries."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except PajamasError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:  # click's own exit code, 1, means "proven worse" here
-            click.echo("Interrupted", err=True)
-            ctx.exit(INTERRUPTED)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="pajamas-eval")
-def main() -> None:
-    """Compare quantized variants of a model on identical questions, whatever engine runs them."""
-
-
-def _run_options(command: Any) -> Any:
+def run_options(command: Any) -> Any:
     """Options that `compare` and `run` share."""
     for option in reversed(
         [
@@ -100,26 +75,26 @@ def _run_options(command: Any) -> Any:
     return command
 
 
-@main.command(epilog=MODEL_HELP)
+@click.command(epilog=MODEL_HELP)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL MODEL...")
 @click.option("--baseline", help="Label of the model to compare with (default: the first).")
-@_run_options
+@run_options
 def compare(models: tuple[str, ...], baseline: str | None, **options: Any) -> None:
     """Ask several models the same questions and compare their answers."""
     if len(models) < 2:
         raise click.UsageError("compare needs two models or more; `run` takes one")
-    _evaluate(models, baseline, **options)
+    evaluate_models(models, baseline, **options)
 
 
-@main.command(epilog=MODEL_HELP)
+@click.command(epilog=MODEL_HELP)
 @click.argument("model")
-@_run_options
+@run_options
 def run(model: str, **options: Any) -> None:
     """Ask one model."""
-    _evaluate((model,), None, **options)
+    evaluate_models((model,), None, **options)
 
 
-def _evaluate(
+def evaluate_models(
     models: tuple[str, ...],
     baseline: str | None,
     *,
@@ -174,50 +149,3 @@ def _fail_if_any_failed(document: "Document") -> None:
     failed = [model.label for model in document.models if model.error]
     if failed:
         raise RunError(f"{', '.join(failed)} did not run to the end; the others' results stand")
-
-
-@main.group(name="list")
-def list_() -> None:
-    """Show what is there."""
-
-
-@list_.command()
-def runtimes() -> None:
-    """Show the runtimes (`doctor` tells which of them work here)."""
-    from pajamas_eval.registry import runtime_class, runtime_names
-
-    for name in runtime_names():
-        summary = (sys.modules[runtime_class(name).__module__].__doc__ or "").splitlines()[0]
-        click.echo(f"{name:10}  {summary}")
-
-
-@list_.command()
-@click.option("--all", "every", is_flag=True, help="Also every subject and group.")
-def benchmarks(every: bool) -> None:
-    """Show the benchmarks."""
-    from pajamas_eval.registry import benchmark_families
-
-    for name, family in benchmark_families().items():
-        shots = f"{family.default_shots}-shot by default"
-        click.echo(f"{name:20}  {family.summary()}; {', '.join(family.metrics)}; {shots}")
-        if every:
-            for member in family.names()[1:]:
-                click.echo(f"  {member}")
-
-
-@main.command()
-def doctor() -> None:
-    """Check which runtimes work here, and say how to install the others."""
-    from pajamas_eval.registry import runtime_names
-    from pajamas_eval.worker import installed_engine
-
-    click.echo(f"pajamas-eval {__version__}, Python {sys.version.split()[0]}")
-    for name in runtime_names():
-        engine = installed_engine(name)
-        if isinstance(engine, str):
-            click.echo(f"{name:6}  missing: {engine}")
-            if install_command(name) not in engine:
-                click.echo(f"{'':6}  install it with: {install_command(name)}")
-        else:
-            versions = ", ".join(f"{package} {v}" for package, v in engine.versions.items())
-            click.echo(f"{name:6}  works on {engine.device}: {versions}")

@@ -1,0 +1,37 @@
+"""The command line; engines and heavy libraries are imported only where they are needed."""
+
+from typing import Any
+
+import click
+
+from pajamas_eval import __version__
+from pajamas_eval.cli.evaluation import compare, run
+from pajamas_eval.cli.listing import doctor, list_
+from pajamas_eval.errors import PajamasError
+
+INTERRUPTED = 130
+"""Exit code, as shells have it for a program ended by Ctrl-C."""
+
+
+class _Group(click.Group):
+    """Shows every error of ours as one line, with the exit code it carries."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PajamasError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:  # click's own exit code, 1, means "proven worse" here
+            click.echo("Interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pajamas-eval")
+def main() -> None:
+    """Compare quantized variants of a model on identical questions, whatever engine runs them."""
+
+
+for _command in (compare, run, list_, doctor):
+    main.add_command(_command)
