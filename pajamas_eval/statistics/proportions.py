@@ -2,7 +2,7 @@
 
 import math
 
-from scipy.special import ndtri
+from pajamas_eval.statistics.quantiles import two_sided_z
 
 
 def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -21,11 +21,9 @@ def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> tup
     """
     if not 0 <= successes <= count:
         raise ValueError(f"{successes} successes in {count} trials")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence {confidence} is not in (0, 1)")
+    z = two_sided_z(confidence)
     if count == 0:
         return 0.0, 1.0
-    z = float(ndtri((1 + confidence) / 2))
     p = successes / count
     scale = 1 + z * z / count
     center = (p + z * z / (2 * count)) / scale
