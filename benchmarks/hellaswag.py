@@ -10,9 +10,10 @@ A row of `Rowan/hellaswag`:
      "ctx": "A man is sitting on a roof. he",
      "endings": ["is using wrap to wrap a pair of skis.", "is ripping level tiles off.",
                  "is holding a rubik's cube.", "starts pulling up roofing on a roof."],
-     "label": "3"}
+     "source_id": "activitynet~v_-JhWjGDPHMY", "label": "3"}
 
 The log-likelihoods of the four endings are compared, as sums (acc) and per character (acc_norm).
+Questions of one source (a video, a WikiHow article) are a cluster.
 """
 
 import random
@@ -35,6 +36,7 @@ class Row(msgspec.Struct):
     ctx_b: str
     endings: list[str]
     label: str
+    source_id: str = ""
 
 
 class HellaSwag(MultipleChoice):
@@ -98,6 +100,7 @@ class HellaSwag(MultipleChoice):
                     question=clean(f"{row.activity_label}: {context}"),
                     choices=tuple(clean(ending) for ending in row.endings),
                     gold=int(row.label),
+                    cluster=row.source_id,
                 )
             )
         return docs

@@ -21,10 +21,12 @@ class Doc:
     Attributes:
         id: Unique within the benchmark, stable across runs.
         tags: Subsets whose scores are also reported, such as a subject and its group.
+        cluster: What it shares with other docs, such as a passage; empty if nothing.
     """
 
     id: str
     tags: tuple[str, ...] = ()
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)

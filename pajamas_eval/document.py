@@ -9,8 +9,9 @@ import msgspec
 
 from pajamas_eval.errors import UsageError
 from pajamas_eval.runtime import Identity
+from pajamas_eval.statistics.verdicts import Verdict
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 class Record(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -34,6 +35,9 @@ class RunSettings(Record):
         context_length: Tokens per sequence, the least of all models' own.
         chat_template: Digest of the baseline's chat template, if prompts went through it.
         exact: Whether every sequence was run alone.
+        confidence: Of every interval and verdict, in (0, 1).
+        margin: Loss that a variant may have and still be no worse, as a proportion.
+        until_decided: Whether questions were asked only until each verdict was in.
     """
 
     seed: int
@@ -43,10 +47,17 @@ class RunSettings(Record):
     chat_template: str | None
     exact: bool
     confidence: float
+    margin: float
+    until_decided: bool = False
 
 
 class ModelRecord(Record):
-    """One model: what it is, what loading it cost, and whether it failed."""
+    """One model: what it is, what loading it cost, and whether it failed.
+
+    Attributes:
+        noise_floor: Whether it has the baseline's own weights, run otherwise: its flips are the
+            engine's noise, and it gets no verdict.
+    """
 
     label: str
     spec: str
@@ -54,6 +65,7 @@ class ModelRecord(Record):
     load_seconds: float = 0.0
     peak_memory_bytes: int = 0
     error: str | None = None
+    noise_floor: bool = False
 
 
 class AnswerRecord(Record):
@@ -106,17 +118,25 @@ class AnswerSet(Record):
 
 
 class QuestionRecord(Record):
-    """One question as every model was asked it."""
+    """One question as every model was asked it.
+
+    Attributes:
+        cluster: What it shares with others, such as a passage; empty if nothing.
+    """
 
     doc_id: str
     doc_hash: str
     prompt_hash: str
     tags: tuple[str, ...]
     gold: str
+    cluster: str = ""
 
 
 class BenchmarkRecord(Record):
-    """One benchmark with its questions and every model's answers."""
+    """One benchmark with its questions, in the order they were asked, and every model's answers.
+
+    Where questions are asked until a verdict is in, the answers are to the first of them.
+    """
 
     name: str
     metrics: list[str]
@@ -165,6 +185,7 @@ class ScoreSummary(Record):
         subset: A tag of the questions, or nothing for all.
         value: Mean, as a proportion.
         lower, upper: Wilson's interval at the run's confidence.
+        standard_error: Clustered where questions share a passage; nothing for fewer than two.
     """
 
     benchmark: str
@@ -175,6 +196,20 @@ class ScoreSummary(Record):
     value: float
     lower: float
     upper: float
+    standard_error: float | None
+
+
+class MeanSummary(Record):
+    """A mean over questions with its t interval, clustered where questions share a passage.
+
+    Attributes:
+        lower, upper: Nothing where a single question or cluster says nothing of the spread.
+    """
+
+    mean: float
+    lower: float | None
+    upper: float | None
+    count: int
 
 
 class Comparison(Record):
@@ -183,8 +218,24 @@ class Comparison(Record):
     Attributes:
         gains: Questions only the variant has right.
         losses: Questions only the baseline has right.
+        missing: Questions that at least one of the two was asked and could not answer.
         difference: Variant minus baseline, as a proportion.
         lower, upper: Tango's interval at the run's confidence.
+        mcnemar_p: McNemar's exact test of no difference, two-sided; nothing where questions were
+            asked until a verdict was in, for it holds for a fixed number of questions only.
+        flip_rate: Questions that one of the two has right, as a proportion.
+        flip_lower, flip_upper: Wilson's interval of it.
+        changed_wrong: Questions that both have wrong, with different answers.
+        choice_kl: Kullback-Leibler divergence of the variant's distribution over a question's
+            choices from the baseline's, in nats; nothing for generated answers.
+        verdict: Non-inferiority at the run's margin and confidence; undecided where unanswered
+            questions could change it. Nothing for a noise floor.
+        p_worse: p-value of "the loss is at most the margin"; by Holm over all variants and
+            benchmarks for a benchmark's first metric, unadjusted for its others.
+        smallest_margin: Smallest margin that so many questions, at this flip rate, can certify
+            with 80 % power, as a proportion.
+        further_questions: About how many more it would take to decide; 0 if decided, nothing if
+            no number would.
     """
 
     benchmark: str
@@ -193,13 +244,49 @@ class Comparison(Record):
     count: int
     gains: int
     losses: int
+    missing: int
     difference: float
     lower: float
     upper: float
+    mcnemar_p: float | None
+    flip_rate: float
+    flip_lower: float
+    flip_upper: float
+    changed_wrong: int
+    choice_kl: MeanSummary | None
+    verdict: Verdict | None
+    p_worse: float
+    smallest_margin: float
+    further_questions: int | None
+
+
+class OverallVerdict(Record):
+    """One variant over all benchmarks, by their first metrics.
+
+    No worse if it is on every one; worse if it is on one after Holm's correction.
+
+    Attributes:
+        worse_on: Benchmarks on which it is, after the correction.
+    """
+
+    label: str
+    verdict: Verdict
+    worse_on: list[str]
+
+
+class Ranking(Record):
+    """The models of one benchmark in tiers, the best first.
+
+    Every model of a tier is proven better than every model of the next ones (McNemar, Holm over
+    all pairs); within a tier the data do not separate them.
+    """
+
+    benchmark: str
+    tiers: list[list[str]]
 
 
 class Document(Record):
-    """Everything a run found. `scores` and `comparisons` are computed from `benchmarks`."""
+    """Everything a run found. What follows `benchmarks` is computed from them."""
 
     format_version: int
     program_version: str
@@ -212,10 +299,16 @@ class Document(Record):
     benchmarks: list[BenchmarkRecord]
     scores: list[ScoreSummary] = []
     comparisons: list[Comparison] = []
+    verdicts: list[OverallVerdict] = []
+    rankings: list[Ranking] = []
 
     def model(self, label: str) -> ModelRecord:
         """The model of that label."""
         return next(model for model in self.models if model.label == label)
+
+    def benchmark(self, name: str) -> BenchmarkRecord:
+        """The benchmark of that name."""
+        return next(record for record in self.benchmarks if record.name == name)
 
 
 def write(document: Document, path: Path) -> None:

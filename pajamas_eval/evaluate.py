@@ -2,52 +2,62 @@
 
 import os
 import platform
-import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
 
 from blake3 import blake3
 
 from pajamas_eval import __version__, fairness
 from pajamas_eval.benchmark import SHOT_SEED, Benchmark
 from pajamas_eval.chat import ChatTemplate
+from pajamas_eval.comparisons import paired_differences, until_decided
 from pajamas_eval.data import DataSource
 from pajamas_eval.document import (
     FORMAT_VERSION,
-    AnswerRecord,
     AnswerSet,
     BenchmarkRecord,
     Document,
     Machine,
-    ModelRecord,
     QuestionRecord,
     RunSettings,
 )
-from pajamas_eval.errors import RunError, UsageError
+from pajamas_eval.errors import UsageError, suggestion
 from pajamas_eval.model_spec import ModelSpec
-from pajamas_eval.questions import Question, QuestionSet, prepare
-from pajamas_eval.requests import Failure, GenerationResult, LogLikelihoodResult, Result
-from pajamas_eval.runtime import Usage
+from pajamas_eval.questions import QuestionSet, prepare
+from pajamas_eval.respondent import Progress, Respondent
+from pajamas_eval.statistics.verdicts import Verdict
 from pajamas_eval.summary import summarize
-from pajamas_eval.worker import Finished, Opened, Worker
+from pajamas_eval.worker import Opened, Worker
+
+FIRST_LOOK = 50
+"""Questions before the first look at a verdict; each later chunk is a fifth of those before."""
+
+NOISE_BATCH = {"batch_tokens": 160, "batch_sequences": 5}
+"""Batches of the second run of the baseline: of another shape than any runtime's own."""
 
 
-class Progress(Protocol):
-    """Told what is going on, for whoever watches."""
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a run is asked to do, with every model alike.
 
-    def step(self, text: str) -> None:
-        """Something that takes a while has begun."""
+    Attributes:
+        margin: Loss that a variant may have and still be no worse, as a proportion.
+        until_decided: Ask questions in random order, and only until each verdict is in.
+        noise_floor: Run the baseline a second time, in batches of another shape.
+        same_weights: Labels of variants that are the baseline's weights in another runtime.
+    """
 
-    def start(self, label: str, benchmark: str, total: int) -> None:
-        """A model begins a benchmark of `total` questions."""
-
-    def advance(self, questions: int) -> None:
-        """So many more of them are answered."""
-
-    def finish(self) -> None:
-        """The model is through with the benchmark."""
+    seed: int = SHOT_SEED
+    limit: int | None = None
+    shots: int | None = None
+    apply_chat_template: bool = False
+    exact: bool = False
+    confidence: float = 0.95
+    margin: float = 0.01
+    until_decided: bool = False
+    noise_floor: bool = False
+    same_weights: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -55,13 +65,7 @@ def evaluate(
     benchmarks: Sequence[Benchmark],  # type: ignore[type-arg]
     data: DataSource,
     progress: Progress,
-    *,
-    seed: int = SHOT_SEED,
-    limit: int | None = None,
-    shots: int | None = None,
-    apply_chat_template: bool = False,
-    exact: bool = False,
-    confidence: float = 0.95,
+    asked: Asked = Asked(),
 ) -> Document:
     """Asks every model every question; the first model is the baseline.
 
@@ -74,21 +78,30 @@ def evaluate(
 
     def questions(chat: ChatTemplate | None, limit: int | None) -> list[QuestionSet]:
         return [
-            prepare(benchmark, data, shots=shots, limit=limit, seed=seed, chat=chat)
+            prepare(
+                benchmark,
+                data,
+                shots=asked.shots,
+                limit=limit,
+                seed=asked.seed,
+                chat=chat,
+                shuffled=asked.until_decided,
+            )
             for benchmark in benchmarks
         ]
 
     # Bad data is found before any engine starts; prompts through a template come later.
-    question_sets = questions(None, 1 if apply_chat_template else limit)
+    question_sets = questions(None, 1 if asked.apply_chat_template else asked.limit)
+    specs, floors = _with_noise_floor(specs, asked)
     workers: list[Worker] = []
     try:
         for spec in specs:
-            options = {**spec.options, "exact": True} if exact else spec.options
+            options = {**spec.options, "exact": True} if asked.exact else spec.options
             workers.append(Worker(replace(spec, options=options)))
         progress.step(f"reading the tokenizers of {len(workers)} model(s)")
         opened = {worker.label: worker.open() for worker in workers}
-        if apply_chat_template:
-            question_sets = questions(_chat_template(workers[0].label, opened), limit)
+        if asked.apply_chat_template:
+            question_sets = questions(_chat_template(workers[0].label, opened), asked.limit)
         for label, model in opened.items():
             fairness.refuse_impossible(label, model.capabilities, question_sets)
         progress.step("comparing how the models read the questions")
@@ -101,29 +114,108 @@ def evaluate(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=_machine(),
             settings=RunSettings(
-                seed=seed,
-                limit=limit,
-                shots=shots,
+                seed=asked.seed,
+                limit=asked.limit,
+                shots=asked.shots,
                 context_length=context_length,
                 chat_template=(
-                    _template_digest(opened[workers[0].label]) if apply_chat_template else None
+                    _template_digest(opened[workers[0].label])
+                    if asked.apply_chat_template
+                    else None
                 ),
-                exact=exact,
-                confidence=confidence,
+                exact=asked.exact,
+                confidence=asked.confidence,
+                margin=asked.margin,
+                until_decided=asked.until_decided,
             ),
             baseline=workers[0].label,
             models=[],
             fairness=fair,
             benchmarks=[_benchmark_record(questions) for questions in question_sets],
         )
-        for worker in workers:
-            document.models.append(_run_model(worker, document, question_sets, progress))
-            worker.close()
+        respondents = [Respondent(worker, context_length, progress) for worker in workers]
+        document.models = [respondent.record for respondent in respondents]
+        for model_record in document.models:
+            model_record.noise_floor = model_record.label in floors
+        ask = _ask_until_decided if asked.until_decided else _ask_everything
+        ask(respondents, question_sets, document)
     finally:
         for worker in workers:
             worker.close()
     summarize(document)
     return document
+
+
+def _with_noise_floor(
+    specs: Sequence[ModelSpec], asked: Asked
+) -> tuple[list[ModelSpec], frozenset[str]]:
+    """All models to run, and the labels of those that show the engine's noise."""
+    floors = set(asked.same_weights)
+    labels = [spec.label for spec in specs]
+    for label in asked.same_weights:
+        if label not in labels[1:]:
+            raise UsageError(f"no variant has the label {label!r}{suggestion(label, labels[1:])}")
+    if not asked.noise_floor:
+        return list(specs), frozenset(floors)
+    if asked.exact:
+        raise UsageError("a noise floor needs batches of two shapes, and --exact allows one")
+    baseline, *variants = specs
+    again = replace(
+        baseline,
+        label=f"{baseline.label} again",
+        options={**baseline.options, **NOISE_BATCH},
+    )
+    return [baseline, again, *variants], frozenset({*floors, again.label})
+
+
+def _ask_everything(
+    respondents: Sequence[Respondent],
+    question_sets: Sequence[QuestionSet],
+    document: Document,
+) -> None:
+    """One model after the other, so that only one is in memory."""
+    for respondent in respondents:
+        for questions, record in zip(question_sets, document.benchmarks, strict=True):
+            record.answer_sets.append(respondent.ask(questions))
+        respondent.close()
+
+
+def _ask_until_decided(
+    respondents: Sequence[Respondent],
+    question_sets: Sequence[QuestionSet],
+    document: Document,
+) -> None:
+    """Each variant with the baseline, chunk by chunk, so that two models are in memory."""
+    baseline, *others = respondents
+    settings = document.settings
+    noise = [r for r in others if r.record.noise_floor]
+    answer_sets: list[list[AnswerSet]] = [[] for _ in question_sets]
+    for variant in (r for r in others if not r.record.noise_floor):
+        for questions, record, sets in zip(
+            question_sets, document.benchmarks, answer_sets, strict=True
+        ):
+            planned = len(questions.questions)
+            stop = 0
+            while stop < planned:
+                stop = min(stop + max(FIRST_LOOK, stop // 5), planned)
+                theirs, ours = baseline.ask(questions, stop), variant.ask(questions, stop)
+                differences = paired_differences(theirs, ours, record.metrics[0])
+                verdict = until_decided(differences, planned, settings.margin, settings.confidence)
+                if (
+                    verdict is not Verdict.UNDECIDED
+                    or baseline.record.error
+                    or variant.record.error
+                ):
+                    break
+            sets.append(ours)
+        variant.close()
+    for questions, record, sets in zip(
+        question_sets, document.benchmarks, answer_sets, strict=True
+    ):
+        record.answer_sets.append(baseline.ask(questions, 0))
+        asked = len(record.answer_sets[0].answers)
+        record.answer_sets += [r.ask(questions, asked) for r in noise]
+        record.answer_sets += sets
 
 
 def _chat_template(label: str, opened: dict[str, Opened]) -> ChatTemplate:
@@ -135,107 +227,6 @@ def _chat_template(label: str, opened: dict[str, Opened]) -> ChatTemplate:
 
 def _template_digest(opened: Opened) -> str:
     return blake3((opened.settings.chat_template or "").encode("utf-8", "replace")).hexdigest()
-
-
-def _run_model(
-    worker: Worker, document: Document, question_sets: Sequence[QuestionSet], progress: Progress
-) -> ModelRecord:
-    """Loads one model and asks it everything; its answers go into the document."""
-    record = ModelRecord(label=worker.label, spec=str(worker.spec.options["path"]))
-    try:
-        progress.step(f"loading {worker.label}")
-        loaded = worker.load(document.settings.context_length)
-        record.identity, record.load_seconds = loaded.identity, loaded.seconds
-        for questions, benchmark_record in zip(question_sets, document.benchmarks, strict=True):
-            progress.start(worker.label, questions.name, len(questions.questions))
-            gathering = _Gathering(questions)
-            started = time.perf_counter()
-            try:
-                for message in worker.answer(gathering.requests):
-                    if isinstance(message, Finished):
-                        gathering.usage = message.usage
-                        record.peak_memory_bytes = message.peak_memory_bytes
-                    else:
-                        progress.advance(gathering.take(*message))
-            finally:
-                progress.finish()
-                seconds = time.perf_counter() - started
-                benchmark_record.answer_sets.append(gathering.answer_set(worker.label, seconds))
-    except (UsageError, RunError) as error:
-        record.error = str(error)
-        progress.step(f"failed: {error}")
-        for questions, benchmark_record in zip(question_sets, document.benchmarks, strict=True):
-            if worker.label not in {a.label for a in benchmark_record.answer_sets}:
-                nothing = _Gathering(questions).answer_set(worker.label, 0.0)
-                benchmark_record.answer_sets.append(nothing)
-    return record
-
-
-class _Gathering:
-    """Puts results, which come in any order, together into answers."""
-
-    def __init__(self, questions: QuestionSet) -> None:
-        self.usage = Usage()
-        self._questions = questions.questions
-        self._results: list[list[Result | None]] = [
-            [None] * len(q.requests) for q in self._questions
-        ]
-        self._missing = [len(q.requests) for q in self._questions]
-        self._place = [
-            (i, j) for i, q in enumerate(self._questions) for j in range(len(q.requests))
-        ]
-        self.requests = [request for q in self._questions for request in q.requests]
-
-    def take(self, index: int, result: Result) -> int:
-        """Notes one result; returns how many questions it completed, 0 or 1."""
-        question, part = self._place[index]
-        self._results[question][part] = result
-        self._missing[question] -= 1
-        return int(self._missing[question] == 0)
-
-    def answer_set(self, label: str, wall_seconds: float) -> AnswerSet:
-        """All answers in the questions' order; what is missing is an error."""
-        return AnswerSet(
-            label=label,
-            answers=[
-                _answer(question, results)
-                for question, results in zip(self._questions, self._results, strict=True)
-            ],
-            wall_seconds=wall_seconds,
-            engine_seconds=self.usage.engine_seconds,
-            evaluated_tokens=self.usage.evaluated_tokens,
-            ideal_tokens=self.usage.ideal_tokens,
-            generated_tokens=self.usage.generated_tokens,
-            batching=self.usage.batching,
-            packing=self.usage.packing,
-            notes=list(self.usage.notes),
-        )
-
-
-def _answer(question: Question, results: Sequence[Result | None]) -> AnswerRecord:
-    answer = AnswerRecord(doc_id=question.doc_id, scores={})
-    good: list[LogLikelihoodResult | GenerationResult] = []
-    for result in results:
-        if result is None:
-            answer.error = answer.error or "the model did not get to this question"
-        elif isinstance(result, Failure):
-            answer.error = answer.error or result.error
-        else:
-            good.append(result)
-    answer.prompt_tokens = sum(r.prompt_tokens for r in good)
-    answer.token_count = sum(r.token_count for r in good)
-    answer.truncated_tokens = sum(r.truncated_tokens for r in good)
-    answer.seconds = sum(r.seconds for r in good)
-    scored = [r for r in good if isinstance(r, LogLikelihoodResult)]
-    if scored and answer.error is None:  # one for each choice, or none
-        answer.log_probabilities = [r.log_probability for r in scored]
-        answer.is_greedy = [r.is_greedy for r in scored]
-    for generated in (r for r in good if isinstance(r, GenerationResult)):
-        answer.text, answer.finish_reason = generated.text, generated.finish_reason
-    if answer.error is None:
-        score = question.score(good)
-        answer.scores, answer.prediction = dict(score.metrics), score.prediction
-    return answer
 
 
 def _benchmark_record(questions: QuestionSet) -> BenchmarkRecord:
@@ -252,6 +243,7 @@ def _benchmark_record(questions: QuestionSet) -> BenchmarkRecord:
                 prompt_hash=q.prompt_hash,
                 tags=q.tags,
                 gold=q.gold,
+                cluster=q.cluster,
             )
             for q in questions.questions
         ],

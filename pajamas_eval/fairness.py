@@ -131,6 +131,11 @@ def describe_difference(check: TokenCheck) -> str:
     first = check.first_difference
     if first is None:
         return ""
+    if first.baseline_tokens == first.variant_tokens:
+        return (
+            f"first in {first.benchmark} {first.doc_id}: the same tokens, divided otherwise "
+            f"between context and continuation, in a text that ends {first.text[-_SHOWN:]!r}"
+        )
     pairs = zip(first.baseline_tokens, first.variant_tokens, strict=False)
     shared = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
     if shared is None:

@@ -1,6 +1,5 @@
 """Turns a benchmark's docs into questions ready to be asked: prompts fixed, subset drawn."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from pajamas_eval.chat import ChatTemplate, Message
 from pajamas_eval.data import DataSource
 from pajamas_eval.errors import UsageError
 from pajamas_eval.requests import GenerationResult, LogLikelihoodResult, Request
+from pajamas_eval.statistics.subsets import nested_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Question:
     prompt_hash: str
     tags: tuple[str, ...]
     gold: str
+    cluster: str
     requests: tuple[Request, ...]
     _benchmark: Benchmark[Any]
     _doc: Any
@@ -68,11 +69,14 @@ def prepare(
     limit: int | None = None,
     seed: int = SHOT_SEED,
     chat: ChatTemplate | None = None,
+    shuffled: bool = False,
 ) -> QuestionSet:
     """The questions of one benchmark.
 
     The prompts are fixed over all docs before a subset is drawn, so that a question's few-shot
-    examples do not depend on the limit. Subsets of one seed are nested.
+    examples do not depend on the limit. Subsets of one seed are nested, and hold about the same
+    share of every stratum (the docs' first tag, such as a subject); `shuffled` ones are drawn and
+    kept in plain random order, as a test that looks more than once needs them.
 
     Raises:
         UsageError: The data or the number of shots does not fit.
@@ -83,8 +87,11 @@ def prepare(
     docs = benchmark.docs(data)
     chosen = benchmark.choose_shots(data, docs, count, seed)
     indices: Sequence[int] = range(len(docs))
-    if limit is not None and limit < len(docs):
-        indices = subset(len(docs), limit, f"{seed}/{benchmark.name}")
+    if shuffled:
+        indices = nested_order([""] * len(docs), f"{seed}/{benchmark.name}")[:limit]
+    elif limit is not None and limit < len(docs):
+        strata = [doc.tags[0] if doc.tags else "" for doc in docs]
+        indices = sorted(nested_order(strata, f"{seed}/{benchmark.name}")[:limit])
     return QuestionSet(
         benchmark=benchmark,
         questions=tuple(_question(benchmark, docs[i], chosen[i], chat) for i in indices),
@@ -92,13 +99,6 @@ def prepare(
         available=len(docs),
         notes=tuple(benchmark.notes(docs)),
     )
-
-
-def subset(count: int, limit: int, seed: str) -> list[int]:
-    """`limit` of `count` indices, in ascending order; smaller limits give subsets of larger."""
-    order = list(range(count))
-    random.Random(seed).shuffle(order)
-    return sorted(order[:limit])
 
 
 def _question(
@@ -116,6 +116,7 @@ def _question(
         prompt_hash=_digest([(type(request).__name__, request) for request in requests]),
         tags=doc.tags,
         gold=benchmark.gold(doc),
+        cluster=doc.cluster,
         requests=tuple(requests),
         _benchmark=benchmark,
         _doc=doc,

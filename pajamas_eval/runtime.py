@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from pajamas_eval.requests import (
     GenerateUntil,
@@ -17,6 +19,9 @@ from pajamas_eval.requests import (
 
 Answers = Iterator[tuple[int, Result]]
 """Pairs of a request's index and its result, in any order, each index exactly once."""
+
+TokenPair = tuple[NDArray[np.int32], NDArray[np.int32]]
+"""Token ids of a request's context and of its continuation."""
 
 
 class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +35,8 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         allow_pickle: Load weights stored as Python pickles, which can run code.
         exact: Run one sequence at a time and share nothing: slow, and free of the small
             differences that an engine's kernels make between batches of different shape.
+        batch_tokens: Tokens of one batch; the runtime's own number by default.
+        batch_sequences: Sequences of one batch; the runtime's own number by default.
     """
 
     path: str
@@ -38,6 +45,8 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     trust_remote_code: bool = False
     allow_pickle: bool = False
     exact: bool = False
+    batch_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    batch_sequences: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +171,11 @@ class Runtime(ABC):
         """Read the weights, and say what exactly was loaded. Raises `UsageError`."""
 
     @abstractmethod
-    def tokenize(self, requests: Sequence[Request]) -> Iterator[Sequence[int]]:
-        """The tokens of each request's whole text, as this model reads it, in order."""
+    def tokenize(self, requests: Sequence[Request]) -> Iterator[TokenPair]:
+        """Context and continuation of each request as this model reads them, in order.
+
+        A prompt is a context without continuation, a rolling text a continuation without context.
+        """
 
     @abstractmethod
     def loglikelihood(self, requests: Sequence[LogLikelihood]) -> Answers:

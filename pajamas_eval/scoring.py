@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pajamas_eval.requests import Failure, LogLikelihood, LogLikelihoodResult, Result
 from pajamas_eval.scoring_plan import Segment
@@ -159,7 +159,7 @@ class Rows:
         self.rows: list[Row] = []
         self._index: dict[bytes, int] = {}
 
-    def add(self, inputs: list[int], first: int, targets: list[int]) -> tuple[int, slice]:
+    def add(self, inputs: ArrayLike, first: int, targets: list[int]) -> tuple[int, slice]:
         """Reads `targets` at `inputs[first:]`; returns the row and the slice of its reads."""
         tokens = np.asarray(inputs, np.int32)
         i = self._index.setdefault(tokens.tobytes(), len(self.rows))
@@ -173,12 +173,16 @@ class Rows:
 
 
 def place(
-    rows: Rows, request: LogLikelihood, context: list[int], continuation: list[int], limit: int
+    rows: Rows,
+    request: LogLikelihood,
+    context: NDArray[np.int32],
+    continuation: NDArray[np.int32],
+    limit: int,
 ) -> Scoring | Failure:
     """A request's row among the others, cut from the left to `limit` tokens."""
-    if request.continuation and not continuation:
+    if request.continuation and not continuation.size:
         return Failure("the continuation has text but no tokens of its own")
-    if continuation and not context:
+    if continuation.size and not context.size:
         return Failure("the context is empty and the model has neither a BOS nor an EOS token")
     if len(continuation) > limit:
         return Failure(
@@ -186,7 +190,7 @@ def place(
             f"more than the context length of {limit}"
         )
     truncated = max(0, len(context) + len(continuation) - 1 - limit)
-    tokens = (context + continuation)[truncated:]
+    tokens = np.concatenate([context, continuation])[truncated:]
     scoring = Scoring(
         token_count=len(continuation),
         byte_count=len(request.continuation.encode("utf-8", "replace")),
@@ -194,9 +198,9 @@ def place(
         truncated_tokens=truncated,
         reads=[],
     )
-    if continuation:
+    if continuation.size:
         first = len(tokens) - len(continuation) - 1
-        scoring.reads.append(rows.add(tokens[:-1], first, continuation))
+        scoring.reads.append(rows.add(tokens[:-1], first, continuation.tolist()))
     return scoring
 
 

@@ -25,7 +25,15 @@ from pajamas_eval.requests import (
     LogLikelihoodRolling,
     Request,
 )
-from pajamas_eval.runtime import Answers, Capabilities, Runtime, RuntimeOptions, Settings, Usage
+from pajamas_eval.runtime import (
+    Answers,
+    Capabilities,
+    Runtime,
+    RuntimeOptions,
+    Settings,
+    TokenPair,
+    Usage,
+)
 from pajamas_eval.scoring import (
     Row,
     Rows,
@@ -56,6 +64,11 @@ BATCH_PADDING = 32
 ENCODE_AT_ONCE = 512
 """Texts handed to a tokenizer in one call: enough for its own parallelism."""
 
+KEPT_TOKENS = 16_000_000
+"""Tokens kept between tokenizing and scoring: 64 MB, less where requests share a context."""
+
+_NO_TOKENS = np.empty(0, np.int32)
+
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -82,10 +95,21 @@ class TokenRuntime(Runtime):
     def __init__(self, options: RuntimeOptions) -> None:
         self.options = options
         self.usage = Usage()
-        self.budget = Budget(BATCH_TOKENS, BATCH_SEQUENCES, BATCH_OUTPUTS, BATCH_PADDING)
-        self.batch_sequences = 1 if options.exact else BATCH_SEQUENCES
+        self.budget = self.bounded(
+            Budget(BATCH_TOKENS, BATCH_SEQUENCES, BATCH_OUTPUTS, BATCH_PADDING)
+        )
+        most = options.batch_sequences or BATCH_SEQUENCES
+        self.batch_sequences = 1 if options.exact else min(most, BATCH_SEQUENCES)
         self._context_limit: int | None = None
+        self._kept: dict[LogLikelihood, TokenPair] = {}
+        self._kept_tokens = 0
         self._packing = blake3()
+
+    def bounded(self, budget: Budget) -> Budget:
+        """The budget, no larger than the user's options allow."""
+        budget.tokens = min(budget.tokens, self.options.batch_tokens or budget.tokens)
+        budget.rows = min(budget.rows, self.options.batch_sequences or budget.rows)
+        return budget
 
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -157,15 +181,15 @@ class TokenRuntime(Runtime):
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens without prefix. Lone surrogates, which no UTF-8 text can hold, become U+FFFD."""
-        return self.encode([_SURROGATES.sub("�", text) for text in texts])
+        return self.encode([_SURROGATES.sub("�", text) for text in texts]) if texts else []
 
     def _with_prefix(self, tokens: list[int]) -> list[int]:
         """The prefix in front, exactly once: a rendered chat template brings its own BOS."""
         prefix = list(self.prefix_tokens)
         return tokens if prefix and tokens[: len(prefix)] == prefix else prefix + tokens
 
-    def tokenize(self, requests: Sequence[Request]) -> Iterator[Sequence[int]]:
-        """The tokens of each request's whole text, in order."""
+    def tokenize(self, requests: Sequence[Request]) -> Iterator[TokenPair]:
+        """Context and continuation tokens of each request, in order; kept for scoring."""
         for start in range(0, len(requests), ENCODE_AT_ONCE):
             chunk = requests[start : start + ENCODE_AT_ONCE]
             pairs = iter(self._encode_pairs([r for r in chunk if isinstance(r, LogLikelihood)]))
@@ -177,14 +201,31 @@ class TokenRuntime(Runtime):
             singles = iter(self._encode(texts))
             for request in chunk:
                 if isinstance(request, LogLikelihood):
-                    context, continuation = next(pairs)
-                    yield context + continuation
+                    pair = next(pairs)
+                    self._keep(request, pair)
+                    yield pair
                 else:
-                    yield self._with_prefix(next(singles))
+                    tokens = np.asarray(self._with_prefix(next(singles)), np.int32)
+                    prompted = isinstance(request, GenerateUntil)
+                    yield (tokens, _NO_TOKENS) if prompted else (_NO_TOKENS, tokens)
 
     # -- log-likelihoods -------------------------------------------------------------------
 
-    def _encode_pairs(self, requests: Sequence[LogLikelihood]) -> list[tuple[list[int], list[int]]]:
+    def _keep(self, request: LogLikelihood, pair: TokenPair) -> None:
+        """What was tokenized for a comparison need not be again for scoring."""
+        if request not in self._kept and self._kept_tokens < KEPT_TOKENS:
+            self._kept[request] = pair
+            self._kept_tokens += pair[0].size + pair[1].size
+
+    def _pairs(self, requests: Sequence[LogLikelihood]) -> Iterator[TokenPair]:
+        """Context and continuation of each request; what was kept is handed over."""
+        kept = {r: self._kept.pop(r) for r in set(requests) if r in self._kept}
+        self._kept_tokens -= sum(a.size + b.size for a, b in kept.values())
+        others = iter(self._encode_pairs([r for r in requests if r not in kept]))
+        for request in requests:
+            yield kept[request] if request in kept else next(others)
+
+    def _encode_pairs(self, requests: Sequence[LogLikelihood]) -> list[TokenPair]:
         """Context and continuation tokens of each request.
 
         Trailing spaces of the context move to the continuation; the continuation's tokens are
@@ -194,20 +235,21 @@ class TokenRuntime(Runtime):
         pairs = [move_spaces(r.context, r.continuation) for r in requests]
         distinct = {context: i for i, context in enumerate(dict.fromkeys(c for c, _ in pairs))}
         contexts = self._encode(list(distinct))
+        prefixed = [np.asarray(self._with_prefix(tokens), np.int32) for tokens in contexts]
         wholes = self._encode([context + continuation for context, continuation in pairs])
         result = []
         for (context, continuation), whole in zip(pairs, wholes, strict=True):
-            if not context:
-                head, tail = list(self._empty_context), whole
-                if head and whole[: len(head)] == head:  # the text spells out its own BOS
-                    tail = whole[len(head) :]
-                result.append((head, tail))
-                continue
-            head = contexts[distinct[context]]
-            tail = whole[len(head) :]
-            if not tail and continuation:
-                tail = self._encode([continuation])[0]
-            result.append((self._with_prefix(head), tail))
+            if context:
+                head = prefixed[distinct[context]]
+                tail = whole[len(contexts[distinct[context]]) :]
+                if not tail and continuation:
+                    tail = self._encode([continuation])[0]
+            else:
+                start = list(self._empty_context)
+                head = np.asarray(start, np.int32)
+                # A text may spell out its own BOS.
+                tail = whole[len(start) :] if start and whole[: len(start)] == start else whole
+            result.append((head, np.asarray(tail, np.int32)))
         return result
 
     def loglikelihood(self, requests: Sequence[LogLikelihood]) -> Answers:
@@ -221,9 +263,7 @@ class TokenRuntime(Runtime):
         scorings: list[Scoring | Failure] = []
         for start in range(0, len(requests), ENCODE_AT_ONCE):
             chunk = requests[start : start + ENCODE_AT_ONCE]
-            for request, (context, continuation) in zip(
-                chunk, self._encode_pairs(chunk), strict=True
-            ):
+            for request, (context, continuation) in zip(chunk, self._pairs(chunk), strict=True):
                 scorings.append(place(rows, request, context, continuation, limit))
         yield from self._run(rows.rows, scorings)
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from blake3 import blake3
 
 from pajamas_eval.errors import PajamasError, RunError, UsageError, suggestion
@@ -29,6 +28,7 @@ from pajamas_eval.runtime import (
     Runtime,
     RuntimeOptions,
     Settings,
+    TokenPair,
     Usage,
 )
 
@@ -97,7 +97,7 @@ class Worker:
         return tokens
 
     def fingerprints(self, requests: Sequence[Request]) -> list[bytes]:
-        """A digest of each request's tokens: equal digests mean equal tokens."""
+        """A digest of each request's tokens: equal digests mean equal tokens, equally divided."""
         self._send("fingerprints", list(requests))
         digests: list[bytes] = self._receive()
         return digests
@@ -162,9 +162,12 @@ def _serve(
         while True:
             method, argument = connection.recv()
             if method == "tokenize":
-                connection.send([list(tokens) for tokens in runtime.tokenize(argument)])
+                pairs = runtime.tokenize(argument)
+                connection.send(
+                    [[*context.tolist(), *continuation.tolist()] for context, continuation in pairs]
+                )
             elif method == "fingerprints":
-                connection.send([_fingerprint(tokens) for tokens in runtime.tokenize(argument)])
+                connection.send([_fingerprint(pair) for pair in runtime.tokenize(argument)])
             elif method == "load":
                 runtime.limit_context(argument)
                 started = time.perf_counter()
@@ -181,8 +184,10 @@ def _serve(
         connection.send(RunError(f"{type(error).__name__}: {_first_line(error)}"))
 
 
-def _fingerprint(tokens: Sequence[int]) -> bytes:
-    return blake3(np.asarray(tokens, np.int32).tobytes()).digest(16)
+def _fingerprint(pair: TokenPair) -> bytes:
+    context, continuation = pair
+    content = len(context).to_bytes(8, "little") + context.tobytes() + continuation.tobytes()
+    return blake3(content).digest(16)
 
 
 def _portable(error: PajamasError) -> PajamasError:

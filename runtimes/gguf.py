@@ -74,7 +74,7 @@ class GgufRuntime(TokenRuntime):
 
     def __init__(self, options: GgufOptions) -> None:
         super().__init__(options)
-        self.budget = Budget(MICRO_BATCH, SEQUENCES - 1, BATCH_OUTPUTS)
+        self.budget = self.bounded(Budget(MICRO_BATCH, SEQUENCES - 1, BATCH_OUTPUTS))
         self._llama = _llama()
         self._files = _parts(Path(options.path))
         self._context: Any = None

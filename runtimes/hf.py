@@ -75,7 +75,7 @@ class HfRuntime(FolderRuntime):
         # generations those of another model.
         self.model.generation_config = GenerationConfig()
         if self.device.startswith("cuda") and not self.options.exact:
-            self.budget = Budget(**GPU_BUDGET)
+            self.budget = self.bounded(Budget(**GPU_BUDGET))
         self.forget()
         self.shares_prefix = self.sharing_is_exact()
         parameters = sum(p.numel() for p in self.model.parameters())

@@ -75,15 +75,56 @@ def run_options(command: Any) -> Any:
     return command
 
 
+def verdict_options(command: Any) -> Any:
+    """Options of what is concluded from two models' answers."""
+    for option in reversed(
+        [
+            click.option("--baseline", help="Label of the model to compare with (default: first)."),
+            click.option(
+                "--margin",
+                type=click.FloatRange(0, 100, min_open=True, max_open=True),
+                default=1.0,
+                show_default=True,
+                help="Points that a variant may lose and still be no worse.",
+            ),
+            click.option(
+                "--confidence",
+                type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
+                default=0.95,
+                show_default=True,
+                help="Of every verdict and interval.",
+            ),
+            click.option(
+                "--until-decided",
+                is_flag=True,
+                help="Ask in random order, and only until each verdict is in.",
+            ),
+            click.option(
+                "--noise-floor",
+                is_flag=True,
+                help="Run the baseline again in other batches: its flips are the engine's noise.",
+            ),
+            click.option(
+                "--same-weights",
+                multiple=True,
+                metavar="LABEL",
+                help="A variant with the baseline's weights in another runtime: noise as well.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
 @click.command(epilog=MODEL_HELP)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL MODEL...")
-@click.option("--baseline", help="Label of the model to compare with (default: the first).")
+@verdict_options
 @run_options
-def compare(models: tuple[str, ...], baseline: str | None, **options: Any) -> None:
-    """Ask several models the same questions and compare their answers."""
+def compare(models: tuple[str, ...], baseline: str | None, margin: float, **options: Any) -> None:
+    """Ask several models the same questions and say which are no worse than the first."""
     if len(models) < 2:
         raise click.UsageError("compare needs two models or more; `run` takes one")
-    evaluate_models(models, baseline, **options)
+    evaluate_models(models, baseline, margin=margin / 100, **options)
 
 
 @click.command(epilog=MODEL_HELP)
@@ -103,12 +144,13 @@ def evaluate_models(
     json_file: Path | None,
     **options: Any,
 ) -> None:
+    """Runs, writes and shows; raises where anything is at fault or a model failed."""
     from rich.console import Console
 
     from pajamas_eval.data import DataSource
     from pajamas_eval.document import check_writable, write
     from pajamas_eval.errors import UsageError, suggestion
-    from pajamas_eval.evaluate import evaluate
+    from pajamas_eval.evaluate import Asked, evaluate
     from pajamas_eval.model_spec import parse_specs
     from pajamas_eval.registry import benchmark
     from pajamas_eval.report.progress import progress_for
@@ -133,7 +175,7 @@ def evaluate_models(
         [benchmark(name) for name in names],
         DataSource(data),
         progress_for(Console(stderr=True, emoji=False)),
-        **options,
+        Asked(**options),
     )
     # Piped into a file or a pager, a table of 80 columns would break every row.
     if json_file:  # first: whatever the terminal does, the results are safe

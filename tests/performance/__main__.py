@@ -73,6 +73,7 @@ class Outcome:
 
     label: str
     seconds: list[float] = field(default_factory=list)
+    scoring_seconds: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     answers: list[float | str] = field(default_factory=list)
     every: int = 1
@@ -265,6 +266,7 @@ def measure(comparison: Comparison, data: DataSource, rounds: int) -> list[Outco
             if "seconds" in got:
                 shown = len(workload.content["questions"][:: outcome.every])
                 outcome.seconds.append(got["seconds"] * workload.size / shown)
+                outcome.scoring_seconds.append(got.get("scoring_seconds", got["seconds"]))
                 print(
                     f"{comparison.name} round {round_ + 1}: {label}: {outcome.seconds[-1]:.2f} s",
                     file=sys.stderr,
@@ -281,9 +283,12 @@ def measure(comparison: Comparison, data: DataSource, rounds: int) -> list[Outco
 
 
 def ratio(ours: Outcome, peer: Outcome) -> float:
-    """How many times faster ours is, or what share of the engine's own rate it reaches."""
+    """How many times faster ours is, or what share of the engine's own rate it reaches.
+
+    The engine's own rate is that of tokens it was handed, so tokenizing does not count there.
+    """
     if peer.rates:
-        return ours.ideal_tokens / median(ours.seconds) / median(peer.rates)
+        return ours.ideal_tokens / median(ours.scoring_seconds) / median(peer.rates)
     return median(peer.seconds) / median(ours.seconds)
 
 

@@ -20,7 +20,11 @@ from pajamas_eval.worker import Finished, Worker
 
 
 def main(runtime: str, model: str, file: str, *settings: str) -> None:
-    """Prints the seconds from the first request sent to the last result, and the results."""
+    """Prints the results and the seconds they took.
+
+    `seconds` are those from the first request sent to the last result, `scoring_seconds` those
+    after all requests were tokenized.
+    """
     content = json.loads(Path(file).read_text("utf-8"))
     requests: list[Request]
     if content["kind"] == "choices":
@@ -42,6 +46,8 @@ def main(runtime: str, model: str, file: str, *settings: str) -> None:
         list(worker.answer([warm_up]))
         answers: list[float | str] = [0.0] * len(requests)
         started = time.perf_counter()
+        worker.fingerprints(requests)  # as `compare` does, to prove that all models read the same
+        tokenized = time.perf_counter()
         for message in worker.answer(requests):
             if isinstance(message, Finished):
                 finished = message
@@ -51,13 +57,14 @@ def main(runtime: str, model: str, file: str, *settings: str) -> None:
                 raise RuntimeError(f"request {i}: {result.error}")
             is_text = isinstance(result, GenerationResult)
             answers[i] = result.text if is_text else result.log_probability
-        seconds = time.perf_counter() - started
+        finished_at = time.perf_counter()
     finally:
         worker.close()
     print(
         json.dumps(
             {
-                "seconds": seconds,
+                "seconds": finished_at - started,
+                "scoring_seconds": finished_at - tokenized,
                 "answers": answers,
                 "ideal_tokens": finished.usage.ideal_tokens,
                 "evaluated_tokens": finished.usage.evaluated_tokens,

@@ -90,6 +90,7 @@ def document(
             chat_template=None,
             exact=False,
             confidence=0.95,
+            margin=0.01,
         ),
         baseline=labels[0],
         models=[

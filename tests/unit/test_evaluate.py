@@ -14,7 +14,7 @@ from pajamas_eval.benchmarks.mmlu import Mmlu
 from pajamas_eval.data import DataSource
 from pajamas_eval.document import AnswerRecord, Document, encode
 from pajamas_eval.errors import RunError, UsageError
-from pajamas_eval.evaluate import _Gathering, evaluate
+from pajamas_eval.evaluate import Asked, evaluate
 from pajamas_eval.fairness import describe_difference
 from pajamas_eval.model_spec import ModelSpec
 from pajamas_eval.questions import prepare
@@ -28,6 +28,7 @@ from pajamas_eval.requests import (
     Request,
     Result,
 )
+from pajamas_eval.respondent import Answers
 from pajamas_eval.runtime import Capabilities, Settings, Usage
 from pajamas_eval.worker import Finished, Loaded, Opened
 
@@ -174,8 +175,7 @@ def ask(data: DataSource, *models: ModelSpec, **options: object) -> Document:
         benchmarks,  # type: ignore[arg-type]
         data,
         options.pop("progress", Silent()),  # type: ignore[arg-type]
-        shots=0,
-        **options,  # type: ignore[arg-type]
+        Asked(shots=0, **options),  # type: ignore[arg-type]
     )
 
 
@@ -284,32 +284,35 @@ def likely(log_probability: float) -> LogLikelihoodResult:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_results_may_come_in_any_order(data: DataSource, seed: int) -> None:
-    gathering = _Gathering(prepare(Mmlu("mmlu_anatomy"), data))
+    gathering = Answers(prepare(Mmlu("mmlu_anatomy"), data))
+    gathering.extend(6)
     order = list(range(24))
     random.Random(seed).shuffle(order)
     completed = [gathering.take(i, likely(-float(i))) for i in order]
     assert sum(completed) == 6
     assert completed[-1] == 1
-    found = gathering.answer_set("q4", 1.0).answers
+    found = gathering.answer_set("q4").answers
     assert [a.log_probabilities for a in found] == [
         [-float(4 * i + j) for j in range(4)] for i in range(6)
     ]
 
 
 def test_a_question_with_a_failed_request_is_an_error_and_has_no_score(data: DataSource) -> None:
-    gathering = _Gathering(prepare(Mmlu("mmlu_anatomy"), data))
+    gathering = Answers(prepare(Mmlu("mmlu_anatomy"), data))
+    gathering.extend(6)
     for i in range(24):
         gathering.take(i, Failure(f"failure {i}") if i in (5, 6) else likely(0.0))
-    found = gathering.answer_set("q4", 1.0).answers
+    found = gathering.answer_set("q4").answers
     assert [a.error for a in found] == [None, "failure 5", None, None, None, None]
     assert (found[1].scores, found[1].prediction) == ({}, None)
 
 
 def test_a_question_that_was_not_reached_is_an_error(data: DataSource) -> None:
-    gathering = _Gathering(prepare(Mmlu("mmlu_anatomy"), data))
+    gathering = Answers(prepare(Mmlu("mmlu_anatomy"), data))
+    gathering.extend(6)
     for i in range(6):
         gathering.take(i, likely(0.0))
-    found = gathering.answer_set("q4", 1.0).answers
+    found = gathering.answer_set("q4").answers
     assert found[0].error is None
     assert {a.error for a in found[1:]} == {"the model did not get to this question"}
 

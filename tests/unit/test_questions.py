@@ -5,7 +5,6 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from pajamas_eval.benchmarks.mmlu import GROUPS, SUBJECTS, Mmlu, PajamasKnowledg
 from pajamas_eval.chat import ChatTemplate
 from pajamas_eval.data import DataSource
 from pajamas_eval.errors import UsageError
-from pajamas_eval.questions import Question, QuestionSet, prepare, subset
+from pajamas_eval.questions import Question, QuestionSet, prepare
 from pajamas_eval.requests import (
     GenerateUntil,
     GenerationResult,
@@ -91,24 +90,39 @@ def texts(questions: QuestionSet) -> list[tuple[str, ...]]:
 # -- subsets -------------------------------------------------------------------------------
 
 
-def test_smaller_subsets_lie_within_larger_ones() -> None:
-    subsets = [subset(1000, limit, "1234/x") for limit in (1, 10, 100, 500, 1000)]
-    for smaller, larger in pairwise(subsets):
-        assert set(smaller) < set(larger)
-    assert [len(s) for s in subsets] == [1, 10, 100, 500, 1000]
+def test_a_subset_holds_every_subject_in_proportion_and_smaller_ones_lie_within(
+    tmp_path: Path,
+) -> None:
+    subjects = ["anatomy"] * 60 + ["astronomy"] * 30 + ["virology"] * 10
+    data = write(
+        tmp_path / "mmlu",
+        test=[
+            {"question": f"{i}?", "subject": subject, "choices": list("wxyz"), "answer": i % 4}
+            for i, subject in enumerate(subjects)
+        ],
+    )
+    chosen = [
+        [q.doc_id for q in prepare(Mmlu("mmlu"), data, shots=0, limit=limit).questions]
+        for limit in (10, 50, 100)
+    ]
+    for docs, share in zip(chosen, (1, 5, 10), strict=True):
+        counts = Counter(doc.partition("/")[0] for doc in docs)
+        assert counts == {"anatomy": 6 * share, "astronomy": 3 * share, "virology": share}
+    assert set(chosen[0]) < set(chosen[1]) < set(chosen[2])
+    everything = [q.doc_id for q in prepare(Mmlu("mmlu"), data, shots=0).questions]
+    assert chosen[1] == [doc for doc in everything if doc in set(chosen[1])]
 
 
-def test_a_subset_is_in_order_without_repeats_and_drawn_from_everywhere() -> None:
-    chosen = subset(1000, 100, "1234/x")
-    assert chosen == sorted(set(chosen))
-    assert chosen[0] < 100
-    assert chosen[-1] > 900
-
-
-def test_a_subset_depends_on_its_seed_only() -> None:
-    assert subset(1000, 100, "1234/x") == subset(1000, 100, "1234/x")
-    assert subset(1000, 100, "1234/x") != subset(1000, 100, "1235/x")
-    assert subset(1000, 100, "1234/x") != subset(1000, 100, "1234/y")
+def test_shuffled_questions_are_the_same_in_random_order(tmp_path: Path) -> None:
+    data = write(tmp_path / "gsm8k", test=[gsm8k_row(i) for i in range(100)])
+    straight, other = (
+        [q.doc_id for q in prepare(Gsm8k("gsm8k"), data, shots=0, shuffled=x).questions]
+        for x in (False, True)
+    )
+    assert straight != other
+    assert sorted(straight) == sorted(other)
+    fewer = prepare(Gsm8k("gsm8k"), data, shots=0, shuffled=True, limit=10).questions
+    assert [q.doc_id for q in fewer] == other[:10]
 
 
 def test_the_first_hundred_of_five_hundred_are_the_same_questions(tmp_path: Path) -> None:

@@ -4,13 +4,15 @@ import io
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pytest
 from handmade import answer_set, document, identity
 from rich.console import Console
 
-from pajamas_eval.document import Comparison, Document, TokenDifference
+from pajamas_eval.document import AnswerSet, Document, TokenDifference
 from pajamas_eval.report.progress import BarProgress, PlainProgress, progress_for
-from pajamas_eval.report.terminal import sentence, show
+from pajamas_eval.report.sentences import of_benchmark
+from pajamas_eval.report.terminal import show
 from pajamas_eval.report.text import percent, plural, points, printable, rate, size
 from pajamas_eval.summary import summarize
 
@@ -64,31 +66,48 @@ def test_the_whole_report() -> None:
         == """\
 quiz: 100 of 250 questions, 0-shot
 
-         acc                 difference          flips                          peak
- model   [95 %]              [95 %]                +/−   errors   tokens/s    memory      size
- ─────────────────────────────────────────────────────────────────────────────────────────────
- base    60.0 [50.2, 69.1]   baseline                         0       2000   1.50 GB   12.3 MB
- q4      57.0 [47.2, 66.3]   −3.0 [−9.5, +2.7]     2/5        0      66666   1.50 GB   4.00 GB
- q2      59.2 [49.3, 68.4]   ±0.0 [−3.8, +3.8]     0/0        2       2000   1.50 GB   12.3 MB
+         acc                 difference          flips   verdict
+ model   [95 %]              [95 %]                +/−   (margin 1)   errors   tokens/s
+ ──────────────────────────────────────────────────────────────────────────────────────
+ base    60.0 [50.2, 69.1]   baseline                                      0       2000
+ q4      57.0 [47.2, 66.3]   −3.0 [−9.5, +2.7]     2/5   undecided         0      66666
+ q2      59.2 [49.3, 68.4]   ±0.0 [−3.8, +3.8]     0/0   undecided         2       2000
 
-q4 scores 7 of 100 questions differently from the baseline: 2 better, 5 worse; \
-difference −3.0 points, 95 % interval −9.5 to +2.7.
+q4 is undecided: 7 of 100 questions flip (7.0 %, 95 % interval 3.4 to 13.7), 2 to right and 5 \
+to wrong (McNemar p = 0.45); difference −3.0 points, 95 % interval −9.5 to +2.7. About 354 \
+further questions would decide. With 100 questions and 7.0 % discordance the smallest margin \
+this set can certify with 80 % power is 6.6 points.
 q4: 1 prompt did not fit in the context and lost text on the left
-q2 is right and wrong on the same 98 questions as the baseline; \
-difference ±0.0 points, 95 % interval −3.8 to +3.8.
+q2 is undecided: right and wrong on the same 98 questions as the baseline; difference ±0.0 \
+points, 95 % interval −3.8 to +3.8. 2 questions without an answer count against either verdict. \
+About 170 further questions would decide. With 98 questions and 0.0 % discordance the smallest \
+margin this set can certify with 80 % power is 2.7 points.
 q2 failed on 2 questions, not counted as wrong: no room
 q2: smaller batches
 Note: this is made up
 
+models
+
+                                  bits per                peak
+ model   runtime   quantization     weight      size    memory   loaded in
+ ─────────────────────────────────────────────────────────────────────────
+ base    gguf      Q4_K_M             4.50   12.3 MB   1.50 GB       0.5 s
+ q4      gguf      Q4_K_M             4.50   4.00 GB   1.50 GB       0.5 s
+ q2      gguf      Q4_K_M             4.50   12.3 MB   1.50 GB       0.5 s
+
 q4: tokenization identical on 8/8 requests
-q2: tokenization identical on 6/8 requests; first in quiz q3, from token 2: \
-[3, 4] against [9, 4], in a text that ends 'What is [this]?'
+q2: tokenization identical on 6/8 requests; first in quiz q3, from token 2: [3, 4] against [9, \
+4], in a text that ends 'What is [this]?'
 prompts identical for all models (digest abcdef012345)
 Note: context lengths differ
 Batches of quiz (tokens run for each distinct one): up to 512 tokens and 127 sequences at once: \
 base (1.20), q4 (40.00), q2 (1.20)
 q4: expanded
-FAILED q2: it stopped"""
+FAILED q2: it stopped
+
+Verdict at a margin of 1 point and 95 % confidence, over all benchmarks:
+  q4: undecided, on quiz
+  q2: undecided, on quiz"""
     )
 
 
@@ -105,8 +124,9 @@ def test_a_model_without_answers_has_no_score() -> None:
     made = document([answer_set("base", {"a": 1.0}), answer_set("q4", {"a": "no room"})])
     made.models[1].identity = None
     summarize(made)
-    (row,) = (line for line in shown(made).splitlines() if line.startswith(" q4 "))
-    assert row.split() == ["q4", "no", "answers", "1", "2000", "1.50", "GB", "?"]
+    row, described = (x for x in shown(made).splitlines() if x.startswith(" q4 "))
+    assert row.split() == ["q4", "no", "answers", "1", "2000"]
+    assert described.split() == ["q4", "?", "?", "?", "?", "1.50", "GB", "0.5", "s"]
     assert "q4 and the baseline answered no question in common." in shown(made)
 
 
@@ -145,53 +165,108 @@ def test_markup_in_a_label_is_text() -> None:
 # -- sentences -----------------------------------------------------------------------------
 
 
-def comparison(count: int, gains: int, losses: int, **changes: Any) -> Comparison:
-    known: dict[str, Any] = {
-        "benchmark": "quiz",
-        "label": "q4",
-        "metric": "acc",
-        "count": count,
-        "gains": gains,
-        "losses": losses,
-        "difference": (gains - losses) / count if count else 0.0,
-        "lower": -0.0712,
-        "upper": 0.0149,
-    }
-    return Comparison(**(known | changes))
+def pairs(gains: int, losses: int, same: int, *, wrong: int = 0) -> list[AnswerSet]:
+    """The baseline and q4 with so many gains, losses, questions right for both, and wrong."""
+    values = [(0.0, 1.0)] * gains + [(1.0, 0.0)] * losses + [(1.0, 1.0)] * same
+    values += [(0.0, 0.0)] * wrong
+    return [
+        answer_set(label, {str(i): pair[side] for i, pair in enumerate(values)})
+        for side, label in enumerate(("base", "q4"))
+    ]
+
+
+def sentence(sets: list[AnswerSet], **settings: Any) -> str:
+    """What is said of q4."""
+    made = document(sets)
+    made.settings = msgspec.structs.replace(made.settings, **settings)
+    summarize(made)
+    return next(x for x in of_benchmark(made, made.benchmarks[0]) if x.startswith("q4"))
 
 
 @pytest.mark.parametrize(
-    ("made", "words"),
+    ("sets", "margin", "words"),
     [
         (
-            comparison(100, 2, 5),
-            "q4 scores 7 of 100 questions differently from the baseline: 2 better, 5 worse; "
-            "difference −3.0 points, 95 % interval −7.1 to +1.5.",
+            pairs(2, 5, 93),
+            0.01,
+            "q4 is undecided: 7 of 100 questions flip (7.0 %, 95 % interval 3.4 to 13.7), 2 "
+            "to right and 5 to wrong (McNemar p = 0.45); difference −3.0 points, 95 % "
+            "interval −9.5 to +2.7. About 354 further questions would decide. With 100 "
+            "questions and 7.0 % discordance the smallest margin this set can certify with "
+            "80 % power is 6.6 points.",
         ),
         (
-            comparison(1, 1, 0),
-            "q4 scores 1 of 1 question differently from the baseline: 1 better, 0 worse; "
-            "difference +100.0 points, 95 % interval −7.1 to +1.5.",
+            pairs(0, 0, 100),
+            0.05,
+            "q4 is no worse: right and wrong on the same 100 questions as the baseline; "
+            "difference ±0.0 points, 95 % interval −3.7 to +3.7.",
         ),
         (
-            comparison(100, 0, 0),
-            "q4 is right and wrong on the same 100 questions as the baseline; "
-            "difference ±0.0 points, 95 % interval −7.1 to +1.5.",
+            pairs(0, 30, 70),
+            0.01,
+            "q4 is worse: 30 of 100 questions flip (30.0 %, 95 % interval 21.9 to 39.6), 0 "
+            "to right and 30 to wrong (McNemar p < 0.001); difference −30.0 points, 95 % "
+            "interval −39.6 to −21.9.",
         ),
         (
-            comparison(1, 0, 0),
-            "q4 is right and wrong on the same 1 question as the baseline; "
-            "difference ±0.0 points, 95 % interval −7.1 to +1.5.",
+            pairs(0, 0, 1),
+            0.01,
+            "q4 is undecided: right and wrong on the same 1 question as the baseline; "
+            "difference ±0.0 points, 95 % interval −79.3 to +79.3. About 267 further "
+            "questions would decide. With 1 question and 0.0 % discordance the smallest "
+            "margin this set can certify with 80 % power is 73.0 points.",
         ),
-        (comparison(0, 0, 0), "q4 and the baseline answered no question in common."),
     ],
 )
-def test_a_comparison_in_words(made: Comparison, words: str) -> None:
-    assert sentence(made, 0.95) == words
+def test_a_comparison_in_words(sets: list[AnswerSet], margin: float, words: str) -> None:
+    assert sentence(sets, margin=margin) == words
 
 
 def test_a_sentence_names_the_confidence() -> None:
-    assert "99.9 % interval" in sentence(comparison(100, 2, 5), 0.999)
+    assert "99.9 % interval" in sentence(pairs(2, 5, 93), confidence=0.999)
+
+
+def test_nothing_in_common_is_said() -> None:
+    sets = [answer_set("base", {"a": "broke"}), answer_set("q4", {"a": 1.0})]
+    made = document(sets)
+    summarize(made)
+    lines = list(of_benchmark(made, made.benchmarks[0]))
+    assert lines[0].startswith("base failed on 1 question")
+    assert lines[1] == "q4 and the baseline answered no question in common."
+
+
+def test_wrong_answers_that_changed_are_counted() -> None:
+    sets = pairs(0, 0, 5, wrong=3)
+    sets[1].answers[6].prediction = "another"
+    assert "1 wrong answer changed." in sentence(sets)
+
+
+def test_the_noise_floor_is_set_beside_the_flips() -> None:
+    base, q4 = pairs(1, 1, 198)
+    again = answer_set("base again", {a.doc_id: a.scores["acc"] for a in q4.answers})
+    made = document([base, again, q4])
+    made.models[1].noise_floor = True
+    summarize(made)
+    floor, variant = of_benchmark(made, made.benchmarks[0])
+    assert floor.startswith("base again, the baseline's own weights run otherwise, shows the")
+    assert "No more than the engine's own noise (1.0 %)." in variant
+    assert [v.label for v in made.verdicts] == ["q4"]
+    row, _ = (x for x in shown(made).splitlines() if x.startswith(" base again "))
+    assert " noise " in row
+
+
+def test_an_early_verdict_says_how_many_questions_it_saved() -> None:
+    base, q4 = pairs(0, 0, 200)
+    base.answers, q4.answers = base.answers[:150], q4.answers[:150]
+    made = document(pairs(0, 0, 200))
+    made.benchmarks[0].answer_sets = [base, q4]
+    made.settings.until_decided, made.settings.margin = True, 0.05
+    summarize(made)
+    (line,) = of_benchmark(made, made.benchmarks[0])
+    assert line.startswith("q4 is no worse: ")
+    assert line.endswith(" Asked 150 of 200 questions, 50 saved.")
+    assert "McNemar" not in line
+    assert "Questions were asked in random order" in shown(made)
 
 
 # -- figures -------------------------------------------------------------------------------

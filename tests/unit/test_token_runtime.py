@@ -183,7 +183,7 @@ def test_bos_stands_in_front_of_a_text_without_context_exactly_once(text: str) -
     roll(runtime, text)
     generate(runtime, text, max_tokens=1)
     assert runtime.scored == [[[BOS, *encode("ab")]], [[BOS, *encode("ab")]]]
-    (tokens,) = runtime.tokenize([GenerateUntil(text, (), 1)])
+    ((tokens, _),) = runtime.tokenize([GenerateUntil(text, (), 1)])
     assert list(tokens) == [BOS, *encode("abc")]
 
 
@@ -212,11 +212,22 @@ def test_tokenize_gives_the_tokens_that_are_scored() -> None:
         GenerateUntil("the", (), 4),
         LogLikelihood("", "c"),
     ]
-    assert [list(tokens) for tokens in runtime.tokenize(requests)] == [
-        [BOS, *encode("xyz")],
-        [BOS, *encode("ab c")],
-        [BOS, *encode("the")],
-        [BOS, *encode("c")],
+    pairs = [(list(context), list(rest)) for context, rest in runtime.tokenize(requests)]
+    assert pairs == [
+        ([], [BOS, *encode("xyz")]),
+        ([BOS, *encode("ab")], encode(" c")),
+        ([BOS, *encode("the")], []),
+        ([BOS], encode("c")),
+    ]
+
+
+def test_what_was_tokenized_to_compare_is_not_tokenized_again_to_score() -> None:
+    requests = [LogLikelihood("ab ", "c"), LogLikelihood("ab ", "d"), LogLikelihood("ab ", "c")]
+    fresh, prepared = FakeRuntime(), FakeRuntime()
+    list(prepared.tokenize(requests[:2]))
+    prepared.encode = None  # type: ignore[method-assign, assignment]
+    assert [without_time(r) for r in answers(prepared, requests)] == [
+        without_time(r) for r in answers(fresh, requests)
     ]
 
 
@@ -326,7 +337,8 @@ def test_the_order_of_requests_is_irrelevant(data: st.DataObject) -> None:
 @given(context=texts, continuation=st.text(alphabet="abqu: .", min_size=1, max_size=8))
 def test_every_score_is_the_sum_over_its_tokens(context: str, continuation: str) -> None:
     runtime = FakeRuntime(context_length=6)
-    (tokens,) = runtime.tokenize([LogLikelihood(context, continuation)])
+    ((head, tail),) = runtime.tokenize([LogLikelihood(context, continuation)])
+    tokens = [*head.tolist(), *tail.tolist()]
     (result,) = answers(runtime, [LogLikelihood(context, continuation)])
     if isinstance(result, Failure):
         assert "more than the context length of 6" in result.error
