@@ -313,9 +313,14 @@ class Document(Record):
 
 def write(document: Document, path: Path) -> None:
     """Writes the document as JSON, whole or not at all. Lone surrogates become `?`."""
+    write_whole(encode(document), path)
+
+
+def write_whole(content: bytes, path: Path) -> None:
+    """Writes a file whole or not at all. Raises `UsageError`."""
     partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_bytes(encode(document))
+        partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
