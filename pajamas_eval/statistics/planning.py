@@ -1,7 +1,7 @@
 """How many questions it takes, before and during a comparison.
 
 The normal approximation n ≈ (z_{1−α} + z_power)²(ψ − Δ²)/(m + Δ)², with discordance ψ, true
-difference Δ and margin m, is that of J. Nam, "Establishing equivalence of two treatments and sample
+difference Δ and margin m, follows J. Nam, "Establishing equivalence of two treatments and sample
 size requirements in matched-pairs design", Biometrics 53 (1997), 1422-1430, with the variance under
 the alternative for both. It vanishes with the variance, while Tango's test asks for questions even
 where no pair is discordant: so never fewer than those whose expected table the test would pass.

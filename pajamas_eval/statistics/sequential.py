@@ -9,7 +9,9 @@ betting", J. Royal Statistical Society B 86 (2024), 1-27, arXiv:2010.09686.
 
 **The questions must come in random order.** The bound holds if, whatever came before, the next
 question is as likely as any to be lost. In a benchmark's own order (subject by subject, easy to
-hard) the first questions are no sample of the whole, and the verdict would be one about them.
+hard) the first questions are no sample of the whole, and the verdict would be one about them. An
+order by `nested_order` will do: with strata it is more even than chance, which by simulation is no
+less safe.
 
 A gate that may also end undecided, and then falls back on the fixed test over all questions, gets
 two chances to be wrong. They share α: `SEQUENTIAL_SHARE` of it is for stopping early, the rest is
@@ -24,8 +26,13 @@ from numpy.typing import ArrayLike, NDArray
 from pajamas_eval.statistics.quantiles import error_rate
 from pajamas_eval.statistics.verdicts import Verdict, checked, non_inferiority
 
-SEQUENTIAL_SHARE = 0.5
-"""Share of the error probability 1 − confidence that `sequential_verdict` may use."""
+SEQUENTIAL_SHARE = 0.6
+"""Share of the error probability 1 − confidence that `sequential_verdict` may use.
+
+A larger one stops earlier, a smaller one makes the final test stronger. At a margin of one point
+and 10,042 questions, 0.6 takes 2900 questions on average to prove no loss (4 % discordance) and 900
+to prove a loss of three points (5 %); 0.5 takes 3050 and 940, 0.8 takes 2700 and 820.
+"""
 
 PRIOR_DISCORDANCE = 0.05
 """Expected squared difference before any was seen; it weighs as much as 1/margin questions."""

@@ -1,27 +1,45 @@
-"""Intervals against scipy, against published values, by definition, and by simulation."""
+"""Intervals and tests against scipy and statsmodels, against published values, by definition."""
 
 import math
-from functools import cache
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, sem, ttest_1samp
+from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
 
-from pajamas_eval.statistics.paired import tango_interval, tango_z
+from pajamas_eval.statistics.clusters import group_by, mean_interval
+from pajamas_eval.statistics.paired import mcnemar_p, tango_interval, tango_z
 from pajamas_eval.statistics.proportions import wilson_interval
+
+confidences = st.floats(0.01, 0.999)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[int, int, int]:
+    """Gains, losses, questions."""
+    count = draw(st.integers(1, 20_000))
+    gains = draw(st.integers(0, count))
+    return gains, draw(st.integers(0, count - gains)), count
+
 
 # -- Wilson --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 50, 200, 1319, 14042])
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
-def test_wilson_agrees_with_scipy(count: int, confidence: float) -> None:
+def test_wilson_agrees_with_scipy_and_statsmodels(count: int, confidence: float) -> None:
     for successes in {0, 1, count // 3, count // 2, count - 1, count}:
         theirs = binomtest(successes, count).proportion_ci(confidence, method="wilson")
         ours = wilson_interval(successes, count, confidence)
         assert ours == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+        theirs = proportion_confint(successes, count, 1 - confidence, method="wilson")
+        assert ours == pytest.approx(theirs, abs=1e-12)
 
 
 def test_wilson_is_exact_at_the_ends() -> None:
@@ -163,25 +181,157 @@ def test_tango_interval_refuses_what_is_no_table(arguments: tuple[int, int, int]
         tango_interval(*arguments)
 
 
-@cache
-def interval(gains: int, losses: int, count: int) -> tuple[float, float]:
-    return tango_interval(gains, losses, count)
+@pytest.mark.parametrize(("gains", "losses", "count"), [(3, 1, 50), (2, 9, 21), (60, 80, 1000)])
+def test_tango_interval_holds_what_a_grid_search_over_the_likelihood_holds(
+    gains: int, losses: int, count: int
+) -> None:
+    z = norm.ppf(0.975)
+    lower, upper = tango_interval(gains, losses, count)
+    grid = np.linspace(lower - 0.02, upper + 0.02, 101)
+    held = [d for d in grid if abs(score_statistic(gains, losses, count, float(d))) <= z]
+    step = float(grid[1] - grid[0])
+    assert held[0] - step <= lower <= held[0]
+    assert held[-1] <= upper <= held[-1] + step
+
+
+@settings(deadline=None)
+@given(tables(), confidences)
+def test_tango_interval_brackets_its_estimate_and_turns_around(
+    table: tuple[int, int, int], confidence: float
+) -> None:
+    gains, losses, count = table
+    lower, upper = tango_interval(gains, losses, count, confidence)
+    assert -1 <= lower <= (gains - losses) / count <= upper <= 1
+    assert tango_interval(losses, gains, count, confidence) == pytest.approx((-upper, -lower))
+
+
+@settings(deadline=None)
+@given(tables(), confidences)
+def test_intervals_widen_with_confidence(table: tuple[int, int, int], confidence: float) -> None:
+    wider = (1 + confidence) / 2
+    for interval, arguments in ((tango_interval, table), (wilson_interval, (table[0], table[2]))):
+        inner, outer = interval(*arguments, confidence), interval(*arguments, wider)
+        assert outer[0] <= inner[0] < inner[1] <= outer[1]
+
+
+@settings(deadline=None)
+@given(tables(), confidences)
+def test_wilson_brackets_its_estimate_and_turns_around(
+    table: tuple[int, int, int], confidence: float
+) -> None:
+    successes, _, count = table
+    lower, upper = wilson_interval(successes, count, confidence)
+    assert 0 <= lower <= successes / count <= upper <= 1
+    assert wilson_interval(count - successes, count, confidence) == pytest.approx(
+        (1 - upper, 1 - lower), abs=1e-12
+    )
+
+
+# -- McNemar -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("count", "discordance", "loss"), [*product((50, 250), (0.05, 0.2), (0.0, 0.03))]
+    ("gains", "losses"), [(0, 1), (1, 0), (5, 5), (3, 9), (1, 7), (140, 260), (5000, 5200)]
 )
-def test_tango_interval_covers_the_truth_often_enough(
-    count: int, discordance: float, loss: float
+def test_mcnemar_agrees_with_scipy_and_statsmodels(gains: int, losses: int) -> None:
+    p = mcnemar_p(gains, losses)
+    assert p == pytest.approx(binomtest(gains, gains + losses).pvalue)
+    assert p == pytest.approx(mcnemar([[10, losses], [gains, 10]], exact=True).pvalue)
+
+
+def test_mcnemar_without_discordant_pairs_is_one() -> None:
+    assert mcnemar_p(0, 0) == 1.0
+
+
+@pytest.mark.parametrize("arguments", [(-1, 3), (3, -1)])
+def test_mcnemar_refuses_negative_counts(arguments: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="gains"):
+        mcnemar_p(*arguments)
+
+
+# -- Means ---------------------------------------------------------------------------------
+
+SCORES = np.random.default_rng(7).gamma(2.0, size=60)
+PASSAGES = [f"passage {i % 7 if i < 40 else i}" for i in range(60)]
+
+
+def test_groups_come_in_order_of_first_appearance() -> None:
+    assert [group.tolist() for group in group_by(["b", "a", "b", 3, "a"])] == [[0, 2], [1, 4], [3]]
+    assert group_by([]) == []
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_mean_interval_agrees_with_scipy(confidence: float) -> None:
+    ours = mean_interval(SCORES, confidence=confidence)
+    theirs = ttest_1samp(SCORES, 0).confidence_interval(confidence)
+    assert (ours.lower, ours.upper) == pytest.approx((theirs.low, theirs.high))
+    assert ours.standard_error == pytest.approx(sem(SCORES))
+    assert (ours.mean, ours.count, ours.clusters) == (pytest.approx(SCORES.mean()), 60, 60)
+
+
+def test_clustered_interval_agrees_with_statsmodels() -> None:
+    labels = np.unique(PASSAGES, return_inverse=True)[1]
+    fit = OLS(SCORES, np.ones(60)).fit(cov_type="cluster", cov_kwds={"groups": labels}, use_t=True)
+    ours = mean_interval(SCORES, PASSAGES)
+    assert ours.standard_error == pytest.approx(float(fit.bse[0]))
+    assert (ours.lower, ours.upper) == pytest.approx(tuple(fit.conf_int()[0]))
+    assert (ours.count, ours.clusters) == (60, 27)
+
+
+def test_values_in_clusters_of_their_own_are_independent() -> None:
+    assert mean_interval(SCORES, range(60)) == mean_interval(SCORES)
+
+
+def test_repeating_every_question_proves_nothing_more() -> None:
+    once = mean_interval(SCORES)
+    twice = mean_interval(np.tile(SCORES, 2), [*range(60)] * 2)
+    assert (twice.lower, twice.upper) == pytest.approx((once.lower, once.upper))
+    assert mean_interval(np.tile(SCORES, 2)).standard_error < 0.75 * once.standard_error
+
+
+def test_what_cannot_be_estimated_has_an_infinite_interval() -> None:
+    nothing = mean_interval([])
+    assert math.isnan(nothing.mean)
+    assert (nothing.count, nothing.clusters) == (0, 0)
+    infinite = mean_interval([1.0, math.inf])
+    assert infinite.mean == math.inf
+    for unknown in (nothing, infinite, mean_interval([3.0]), mean_interval([1, 2], ["a", "a"])):
+        assert (unknown.lower, unknown.upper) == (-math.inf, math.inf)
+        assert unknown.standard_error == math.inf
+    assert mean_interval([1, 2], ["a", "a"]).mean == 1.5
+
+
+def test_equal_values_have_no_spread() -> None:
+    point = mean_interval([0.0] * 20)
+    assert (point.mean, point.standard_error, point.lower, point.upper) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "clusters", "confidence", "message"),
+    [
+        ([1.0, math.nan], None, 0.95, "NaN"),
+        ([[1.0]], None, 0.95, "shape"),
+        ([1.0, 2.0], ["a"], 0.95, "labels"),
+        ([1.0, 2.0], None, 1.0, "confidence"),
+        ([], None, 0.0, "confidence"),
+    ],
+)
+def test_mean_interval_refuses_what_is_no_row_of_numbers(
+    values: list[float], clusters: list[str] | None, confidence: float, message: str
 ) -> None:
-    """`discordance` is p(gain) + p(loss), `loss` their difference."""
-    p_loss, p_gain = (discordance + loss) / 2, (discordance - loss) / 2
-    generator = np.random.default_rng(20250101)
-    draws = generator.multinomial(count, [p_gain, p_loss, 1 - discordance], size=4000)
-    tables, repeats = np.unique(draws[:, :2], axis=0, return_counts=True)
-    covered = sum(
-        int(n)
-        for (gains, losses), n in zip(tables.tolist(), repeats, strict=True)
-        if interval(gains, losses, count)[0] <= -loss <= interval(gains, losses, count)[1]
-    )
-    assert covered / len(draws) >= 0.93
+    with pytest.raises(ValueError, match=message):
+        mean_interval(values, clusters, confidence)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40), confidences, st.data())
+def test_mean_interval_brackets_its_mean_turns_around_and_widens(
+    values: list[float], confidence: float, data: st.DataObject
+) -> None:
+    clusters = data.draw(st.lists(st.integers(0, 5), min_size=len(values), max_size=len(values)))
+    ours = mean_interval(values, clusters, confidence)
+    assert ours.lower <= ours.mean <= ours.upper
+    negated = mean_interval([-value for value in values], clusters, confidence)
+    assert (negated.lower, negated.upper) == (-ours.upper, -ours.lower)
+    wider = mean_interval(values, clusters, (1 + confidence) / 2)
+    assert wider.lower <= ours.lower <= ours.upper <= wider.upper

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pajamas_eval.statistics.subsets import nested_order
@@ -28,6 +28,7 @@ def furthest_from_share(strata: list[str], order: list[int]) -> float:
     return furthest
 
 
+@settings(deadline=None)
 @given(sizes, st.text())
 def test_every_prefix_holds_each_stratum_to_within_one_question(
     sizes: list[int], seed: str

@@ -5,7 +5,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 from statsmodels.stats.multitest import multipletests
@@ -80,6 +80,7 @@ def test_without_discordant_pairs_it_takes_as_many_questions_as_the_formula_says
     assert non_inferiority(0, 0, needed, 0.01) is Verdict.NO_WORSE
 
 
+@settings(deadline=None)
 @given(tables(), margins, confidences)
 def test_the_verdict_is_where_tangos_interval_lies(
     table: tuple[int, int, int], margin: float, confidence: float
@@ -94,6 +95,7 @@ def test_the_verdict_is_where_tangos_interval_lies(
         assert verdict is Verdict.UNDECIDED
 
 
+@settings(deadline=None)
 @given(tables(), margins, confidences)
 def test_the_verdict_is_where_its_p_value_is_small(
     table: tuple[int, int, int], margin: float, confidence: float
@@ -106,6 +108,7 @@ def test_the_verdict_is_where_its_p_value_is_small(
         assert (verdict is Verdict.WORSE) == (worse < 1 - confidence)
 
 
+@settings(deadline=None)
 @given(tables(), margins, confidences)
 def test_equivalent_is_no_worse_seen_from_both_sides(
     table: tuple[int, int, int], margin: float, confidence: float
@@ -145,6 +148,7 @@ def test_holm_agrees_with_statsmodels(count: int) -> None:
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=30))
 def test_holm_keeps_the_order_and_lowers_nothing(p_values: list[float]) -> None:
     adjusted = holm(p_values)
@@ -189,6 +193,7 @@ def test_no_questions_certify_no_margin() -> None:
     assert smallest_margin(1, 1.0) == 1.0
 
 
+@settings(deadline=None)
 @given(st.floats(0.002, 0.3), st.floats(0, 0.5))
 def test_the_smallest_margin_is_the_one_whose_questions_there_are(
     margin: float, discordance: float
@@ -258,6 +263,7 @@ def test_further_questions_where_no_number_can_be_told() -> None:
     assert further_questions(1, 4, 300, 0.01) is None
 
 
+@settings(deadline=None)
 @given(tables(), margins, confidences)
 def test_further_questions_are_none_left_exactly_when_decided(
     table: tuple[int, int, int], margin: float, confidence: float
