@@ -215,7 +215,7 @@ def sequential_then_final(rows: Rows, margin: float) -> Verdicts:
 
 
 def false_verdicts(gate: Gate, rows: Rows, margin: float) -> tuple[float, float]:
-    """Shares of rows, all with a true loss of the margin, that the gate calls no worse and worse."""
+    """Shares called no worse, and worse, of rows whose true loss is exactly the margin."""
     verdicts = gate(rows, margin)
     return (
         float(np.mean(verdicts == Verdict.NO_WORSE)),
