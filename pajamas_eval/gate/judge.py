@@ -1,0 +1,44 @@
+"""Judges a result document by a gate."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pajamas_eval.document import Document
+from pajamas_eval.errors import UsageError
+from pajamas_eval.gate.config import Gate
+from pajamas_eval.gate.costs import judge_costs
+from pajamas_eval.gate.findings import Finding, Outcome
+from pajamas_eval.gate.quality import judge_benchmark
+
+
+def judge(document: Document, gate: Gate) -> list[Finding]:
+    """Every requirement of every variant; noise floors are none.
+
+    Raises:
+        UsageError: There is nothing to judge, or the document contradicts itself.
+    """
+    labels = [model.label for model in document.models if not model.noise_floor]
+    if document.baseline not in labels:
+        raise UsageError(f"the result lacks its own baseline, {document.baseline!r}")
+    labels.remove(document.baseline)
+    if not labels or not document.benchmarks:
+        raise UsageError("the result has no variant, or no benchmark, to judge")
+    try:
+        return [finding for label in labels for finding in _judge(document, gate, label)]
+    except (KeyError, ValueError) as error:  # edited by hand, for no run writes such a thing
+        raise UsageError(f"the result contradicts itself: {error}") from None
+
+
+def _judge(document: Document, gate: Gate, label: str) -> Iterator[Finding]:
+    run = [record.name for record in document.benchmarks] if gate.margin is not None else []
+    errors = [
+        f"{name} failed: {error}"
+        for name in (document.baseline, label)
+        if (error := document.model(name).error) is not None
+    ]
+    for name in dict.fromkeys([*run, *gate.benchmarks]):
+        for finding in judge_benchmark(document, gate, name, label):
+            if errors and finding.outcome is Outcome.PASSED:  # nothing lets such a variant through
+                finding = replace(finding, outcome=Outcome.NOT_MEASURED, reason=errors[0])
+            yield finding
+    yield from judge_costs(document, gate, label)

@@ -1,0 +1,232 @@
+"""Margin, flips and KL divergence on one benchmark: what its questions prove, or do not."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pajamas_eval.comparisons import (
+    choice_kl_values,
+    paired_differences,
+    robust_verdict,
+    until_decided,
+)
+from pajamas_eval.document import BenchmarkRecord, Document
+from pajamas_eval.gate.config import BenchmarkGate, Gate
+from pajamas_eval.gate.findings import Finding, Outcome, Requirement, Unit
+from pajamas_eval.statistics.clusters import mean_interval
+from pajamas_eval.statistics.paired import tango_interval
+from pajamas_eval.statistics.planning import further_questions
+from pajamas_eval.statistics.proportions import wilson_interval
+from pajamas_eval.statistics.verdicts import Verdict
+
+_OUTCOMES = {
+    Verdict.NO_WORSE: Outcome.PASSED,
+    Verdict.WORSE: Outcome.BROKEN,
+    Verdict.UNDECIDED: Outcome.UNDECIDED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sample:
+    """What a variant and the baseline answered on one benchmark.
+
+    Attributes:
+        differences: Variant minus baseline in the order asked; NaN where one could not answer.
+        divergences: KL divergence over the choices of each question that has one, in nats.
+        clusters: What the questions of `divergences` share with others.
+        planned: Questions that a full run asks.
+        available: Questions that the benchmark has.
+        sequential: Whether questions were asked only until a verdict was in.
+    """
+
+    differences: NDArray[np.float64]
+    divergences: list[float]
+    clusters: list[str]
+    planned: int
+    available: int
+    sequential: bool
+
+    @property
+    def gains(self) -> int:
+        return int((self.differences > 0).sum())
+
+    @property
+    def losses(self) -> int:
+        return int((self.differences < 0).sum())
+
+    @property
+    def missing(self) -> int:
+        return int(np.isnan(self.differences).sum())
+
+    @property
+    def count(self) -> int:
+        return len(self.differences) - self.missing
+
+    @property
+    def stopped_early(self) -> bool:
+        """What decided when to stop also moves other figures: their bounds hold no more."""
+        return self.sequential and len(self.differences) < self.planned
+
+    def answered(self) -> "_Sample":
+        """The same as if the questions that were not answered did not exist."""
+        known = self.differences[~np.isnan(self.differences)]
+        return replace(self, differences=known, planned=self.planned - self.missing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """What a sample says of a requirement, with one-sided bounds of the figure.
+
+    Attributes:
+        further: About how many more questions would decide it, if any number would.
+    """
+
+    outcome: Outcome
+    figure: float
+    lower: float | None
+    upper: float | None
+    further: int | None
+
+
+def judge_benchmark(document: Document, gate: Gate, name: str, label: str) -> Iterator[Finding]:
+    """What the gate requires on one benchmark."""
+    table = gate.benchmarks.get(name, BenchmarkGate())
+    confidence = table.confidence or gate.confidence
+    record = next((r for r in document.benchmarks if r.name == name), None)
+    metric = table.metric or (record.metrics[0] if record else "")
+    sample = _sample(document, record, metric, label)
+    for key, unit, limit, decide in (
+        ("margin", Unit.POINTS, table.margin or gate.margin, _margin),
+        ("max_flips", Unit.PERCENT, table.max_flips, _flips),
+        ("max_mean_kl", Unit.NATS, table.max_mean_kl, _mean_kl),
+    ):
+        if limit is None:
+            continue
+        threshold = limit if unit is Unit.NATS else limit / 100
+        requirement = Requirement(
+            name=key, unit=unit, threshold=threshold, benchmark=f"{name} {metric}".strip()
+        )
+        finding = Finding(label=label, requirement=requirement)
+        if isinstance(sample, str):
+            yield replace(finding, reason=sample)
+            continue
+        decision = decide(sample, threshold, confidence)
+        if decision is None:
+            yield replace(finding, reason="no question has choices to compare")
+            continue
+        outcome, reason = decision.outcome, ""
+        if sample.count < (least := table.min_questions or gate.min_questions):
+            outcome = Outcome.UNDECIDED
+            reason = f"both answered {sample.count} questions, of at least {least}"
+        elif outcome is Outcome.UNDECIDED:
+            without = decide(sample.answered(), threshold, confidence) or decision
+            reason = _why_undecided(sample, without, decide is not _margin)
+        yield replace(
+            finding,
+            outcome=outcome,
+            figure=decision.figure,
+            lower=decision.lower,
+            upper=decision.upper,
+            reason=reason,
+        )
+
+
+def _why_undecided(sample: _Sample, without: _Decision, fixed: bool) -> str:
+    """`without`: the decision if the unanswered questions did not exist."""
+    if fixed and sample.stopped_early:
+        return "its bounds need a run that does not stop at the margin's verdict"
+    if without.outcome is not Outcome.UNDECIDED:
+        return f"unanswered questions could change it: {sample.missing}"
+    if not without.further:
+        return "no number of further questions can be told that would decide it"
+    left = sample.available - len(sample.differences)
+    few = f", of which the benchmark has {left:,}" if left < without.further else ""
+    return f"about {without.further:,} further questions would decide it{few}"
+
+
+def _sample(
+    document: Document, record: BenchmarkRecord | None, metric: str, label: str
+) -> _Sample | str:
+    """What both answered, or why there is nothing."""
+    if record is None:
+        return "the benchmark was not run"
+    sets = {answers.label: answers for answers in record.answer_sets}
+    if metric not in record.metrics or not {label, document.baseline} <= sets.keys():
+        return f"the run has no {metric} of both models"
+    base, ours = sets[document.baseline], sets[label]
+    differences = paired_differences(base, ours, metric)
+    sequential = document.settings.until_decided
+    if not sequential:  # a question without any record is as unanswered as one with an error
+        absent = len(record.questions) - len(differences)
+        differences = np.append(differences, np.full(max(absent, 0), np.nan))
+    if np.isnan(differences).all():
+        return "no question was answered by both"
+    divergences = choice_kl_values(base, ours)
+    clusters = {
+        question.doc_id: question.cluster or question.doc_id for question in record.questions
+    }
+    return _Sample(
+        differences=differences,
+        divergences=list(divergences.values()),
+        clusters=[clusters[doc_id] for doc_id in divergences],
+        planned=len(record.questions),
+        available=record.available,
+        sequential=sequential,
+    )
+
+
+def _margin(sample: _Sample, margin: float, confidence: float) -> _Decision:
+    gains, losses, missing, count = sample.gains, sample.losses, sample.missing, sample.count
+    lower = upper = None  # no interval of a fixed number of questions holds for an early stop
+    if sample.sequential:
+        verdict = until_decided(sample.differences, sample.planned, margin, confidence)
+    else:
+        verdict = robust_verdict(gains, losses, missing, count, margin, confidence)
+        both_sides = 2 * confidence - 1
+        lower, _ = tango_interval(gains, losses + missing, count + missing, both_sides)
+        _, upper = tango_interval(gains + missing, losses, count + missing, both_sides)
+    further = further_questions(gains, losses, count, margin, confidence)
+    return _Decision(_OUTCOMES[verdict], (gains - losses) / count, lower, upper, further)
+
+
+def _flips(sample: _Sample, ceiling: float, confidence: float) -> _Decision:
+    flips, missing, total = sample.gains + sample.losses, sample.missing, len(sample.differences)
+    both_sides = 2 * confidence - 1
+    lower, _ = wilson_interval(flips, total, both_sides)
+    _, upper = wilson_interval(flips + missing, total, both_sides)
+    return _below(sample, ceiling, flips / sample.count, lower, upper)
+
+
+def _mean_kl(sample: _Sample, ceiling: float, confidence: float) -> _Decision | None:
+    if not sample.divergences:
+        return None
+    both_sides = 2 * confidence - 1
+    known = mean_interval(sample.divergences, sample.clusters, both_sides)
+    missing = len(sample.differences) - len(sample.divergences)
+    if missing <= 0:
+        return _below(sample, ceiling, known.mean, known.lower, known.upper)
+    # What was not answered may not diverge at all, or by any amount.
+    filled = [*sample.divergences, *[0.0] * missing]
+    separate = [f"unanswered {number}" for number in range(missing)]
+    least = mean_interval(filled, [*sample.clusters, *separate], both_sides)
+    return _below(sample, ceiling, known.mean, least.lower, math.inf)
+
+
+def _below(sample: _Sample, ceiling: float, figure: float, lower: float, upper: float) -> _Decision:
+    """Passed if the upper bound is within the ceiling, broken if the lower is beyond it."""
+    if sample.stopped_early:
+        return _Decision(Outcome.UNDECIDED, figure, None, None, None)
+    outcome = Outcome.UNDECIDED
+    if upper <= ceiling:
+        outcome = Outcome.PASSED
+    elif lower > ceiling:
+        outcome = Outcome.BROKEN
+    # A bound comes closer to the figure with the square root of the questions.
+    count, distance = sample.count, abs(ceiling - figure)
+    half_width = upper - figure if figure < ceiling else figure - lower
+    needed = count * (half_width / distance) ** 2 if distance else math.inf
+    further = max(1, math.ceil(needed) - count) if math.isfinite(needed) else None
+    return _Decision(outcome, figure, lower, upper, further)
