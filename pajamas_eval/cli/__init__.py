@@ -8,6 +8,7 @@ from pajamas_eval import __version__
 from pajamas_eval.cli.evaluation import compare, run
 from pajamas_eval.cli.gate import gate
 from pajamas_eval.cli.listing import doctor, list_
+from pajamas_eval.cli.plan import plan
 from pajamas_eval.errors import PajamasError
 
 INTERRUPTED = 130
@@ -34,5 +35,5 @@ def main() -> None:
     """Compare quantized variants of a model on identical questions, whatever engine runs them."""
 
 
-for _command in (compare, run, gate, list_, doctor):
+for _command in (compare, run, gate, plan, list_, doctor):
     main.add_command(_command)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from pajamas_eval.cli.evaluation import MODEL_HELP, run_options
+from pajamas_eval.cli.options import MODEL_HELP, run_options
 from pajamas_eval.errors import RunError, UsageError, suggestion
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _print_schema(context: click.Context, _: click.Parameter, asked: bool) -> No
 )
 @click.option("--baseline", help="Label of the model to compare with (default: the first).")
 @click.option("--until-decided", is_flag=True, help="Ask only until each verdict is in.")
-@run_options
+@run_options()
 @click.pass_context
 def gate(
     context: click.Context,

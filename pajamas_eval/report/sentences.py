@@ -139,7 +139,8 @@ def _flips(comparison: Comparison, confidence: float) -> Iterator[str]:
     else:
         yield (
             f"right and wrong on the same {plural(count, 'question')} as the baseline; "
-            f"difference ±0.0 points, {interval} {points(comparison.lower)} to {points(comparison.upper)}."
+            f"difference ±0.0 points, {interval} {points(comparison.lower)} to "
+            f"{points(comparison.upper)}."
         )
     if comparison.changed_wrong:
         yield f"{plural(comparison.changed_wrong, 'wrong answer')} changed."

@@ -1,0 +1,119 @@
+"""Options that several commands take."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+MODEL_HELP = """
+\b
+A MODEL is one of:
+  model.gguf                a GGUF file (or the first part of a split one)
+  folder/                   an MLX or a transformers model folder
+  org/name                  a model on the Hugging Face hub
+  runtime[key=value,...]    a named runtime with options, path=... among them
+  model.toml, model.py      a config file with these options (a .py file is executed!)
+Put label= in front to name it in the report: q4=model.gguf
+"""
+
+
+def _all_of(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def run_options(limit: int | None = None) -> Callable[[_Command], _Command]:
+    """Options of every command that asks models; `limit` is the default of that option."""
+    return _all_of(
+        click.option(
+            "--benchmarks",
+            "-b",
+            default="pajamas_knowledge,pajamas_commonsense,pajamas_arithmetic",
+            show_default=True,
+            help="Benchmarks, separated by commas; see `list benchmarks`.",
+        ),
+        click.option(
+            "--limit",
+            type=click.IntRange(min=1),
+            default=limit,
+            show_default=limit is not None,
+            help="Questions per benchmark.",
+        ),
+        click.option(
+            "--shots",
+            type=click.IntRange(min=0),
+            help="Few-shot examples; each benchmark's own number by default.",
+        ),
+        click.option(
+            "--seed",
+            type=int,
+            default=1234,
+            show_default=True,
+            help="Seed of the subset and of the few-shot choice.",
+        ),
+        click.option(
+            "--data",
+            type=click.Path(path_type=Path),
+            help="Folder with data sets (default: $PAJAMAS_EVAL_DATA, else the hub).",
+        ),
+        click.option(
+            "--apply-chat-template",
+            is_flag=True,
+            help="Ask through the baseline's chat template (for instruction-tuned models).",
+        ),
+        click.option(
+            "--exact",
+            is_flag=True,
+            help="Run one sequence at a time: slow, without the noise of batching.",
+        ),
+        click.option(
+            "--json",
+            "json_file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Write everything, one record per question included.",
+        ),
+    )
+
+
+baseline_option = click.option(
+    "--baseline", help="Label of the model to compare with (default: the first)."
+)
+margin_option = click.option(
+    "--margin",
+    type=click.FloatRange(0, 100, min_open=True, max_open=True),
+    default=1.0,
+    show_default=True,
+    help="Points that a variant may lose and still be no worse.",
+)
+confidence_option = click.option(
+    "--confidence",
+    type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Of every verdict and interval.",
+)
+until_decided_option = click.option(
+    "--until-decided",
+    is_flag=True,
+    help="Ask in random order, and only until each verdict is in.",
+)
+noise_options = _all_of(
+    click.option(
+        "--noise-floor",
+        is_flag=True,
+        help="Run the baseline again in other batches: its flips are the engine's noise.",
+    ),
+    click.option(
+        "--same-weights",
+        multiple=True,
+        metavar="LABEL",
+        help="A variant with the baseline's weights in another runtime: noise as well.",
+    ),
+)

@@ -1,0 +1,40 @@
+"""`plan`: how many questions a margin takes, from a pilot."""
+
+from typing import Any
+
+import click
+
+from pajamas_eval.cli.options import (
+    MODEL_HELP,
+    baseline_option,
+    confidence_option,
+    margin_option,
+    run_options,
+)
+
+
+@click.command(epilog=MODEL_HELP)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL MODEL...")
+@margin_option
+@confidence_option
+@click.option(
+    "--power",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.8,
+    show_default=True,
+    help="Probability that a variant without loss is proven no worse.",
+)
+@baseline_option
+@run_options(limit=200)
+def plan(models: tuple[str, ...], margin: float, power: float, **options: Any) -> None:
+    """Ask a few questions (--limit) and say how many a verdict would take."""
+    if len(models) < 2:
+        raise click.UsageError("plan needs two models or more: how often they differ decides")
+    from pajamas_eval.cli.running import fail_if_any_failed, output_console, run_models
+    from pajamas_eval.plan import forecasts
+    from pajamas_eval.report.forecast import show_plan
+
+    document = run_models(models, margin=margin / 100, **options)
+    found = list(forecasts(document, margin / 100, power))
+    show_plan(found, output_console(), margin / 100, power, document.settings.confidence)
+    fail_if_any_failed(document)

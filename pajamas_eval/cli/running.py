@@ -1,0 +1,72 @@
+"""Runs models as the command line asks for them."""
+
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pajamas_eval.data import DataSource
+from pajamas_eval.document import Document, check_writable, write
+from pajamas_eval.errors import RunError, UsageError, suggestion
+from pajamas_eval.evaluate import Asked, evaluate
+from pajamas_eval.model_spec import parse_specs
+from pajamas_eval.registry import benchmark
+from pajamas_eval.report.progress import progress_for
+
+
+def run_models(
+    models: tuple[str, ...],
+    baseline: str | None = None,
+    *,
+    benchmarks: str,
+    data: Path | None,
+    json_file: Path | None,
+    **asked: Any,
+) -> Document:
+    """Runs models and writes the result; `asked` are the fields of `Asked`.
+
+    Raises:
+        UsageError: Anything that is typed is wrong; nothing has been scored then.
+        RunError: A model's process died before anything was scored.
+    """
+    specs = parse_specs(models)
+    if baseline is not None:
+        labels = [spec.label for spec in specs]
+        if baseline not in labels:
+            raise UsageError(
+                f"no model has the label {baseline!r}{suggestion(baseline, labels)} "
+                f"(labels: {', '.join(labels)})"
+            )
+        specs.sort(key=lambda spec: spec.label != baseline)
+    names = list(dict.fromkeys(name.strip() for name in benchmarks.split(",") if name.strip()))
+    if not names:
+        raise UsageError("no benchmark is named")
+    if json_file:
+        check_writable(json_file)
+    document = evaluate(
+        specs,
+        [benchmark(name) for name in names],
+        DataSource(data),
+        progress_for(Console(stderr=True, emoji=False)),
+        Asked(**asked),
+    )
+    if json_file:  # before anything is shown: whatever the terminal does, the results are safe
+        write(document, json_file)
+    return document
+
+
+def output_console() -> Console:
+    """Where results are shown."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal without Unicode gets question marks
+        sys.stdout.reconfigure(errors="replace")
+    # Piped into a file or a pager, a table of 80 columns would break every row.
+    return Console(emoji=False, width=None if sys.stdout.isatty() else 120)
+
+
+def fail_if_any_failed(document: Document) -> None:
+    """Raises `RunError` where a model did not run to the end."""
+    failed = [model.label for model in document.models if model.error]
+    if failed:
+        raise RunError(f"{', '.join(failed)} did not run to the end; the others' results stand")
