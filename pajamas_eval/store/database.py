@@ -1,0 +1,167 @@
+"""One SQLite file: how it is opened, how it is written, and its errors in words."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+
+from pajamas_eval.errors import PajamasError, RunError, UsageError
+from pajamas_eval.store.schema import MIGRATIONS, Migration, check, migrate
+
+BUSY_SECONDS = 60.0
+"""How long to wait for another process: its transactions are short, tidying up is not."""
+
+CHECKPOINT_PAGES = 8000
+"""Length of the log, 32 MB, at which it goes into the file. Keys are random, so that new ones touch
+pages all over their index: with SQLite's 1000 a page would be written, and flushed, again and
+again."""
+
+CACHE_KIB = 65_536
+"""Pages kept in memory, for the same reason."""
+
+
+class Database:
+    """An open store file of the current schema.
+
+    Writes go to a write-ahead log that is not flushed at every commit: a process that is killed
+    loses nothing it committed; a power cut may lose the last transactions, each wholly, and never
+    the file. To be used by the thread that opened it.
+    """
+
+    def __init__(self, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+        """Opens the file, creates or migrates it.
+
+        Raises:
+            UsageError: It cannot be opened or written, is no store, or a newer one.
+            RunError: It is damaged or locked, or there is no room for it.
+        """
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # SQLite would open it all the same, and leave a log behind that is read-only as well.
+            if os.access(path, os.F_OK) and not os.access(path, os.W_OK):
+                raise _read_only(path)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot open the response store {path}: {error}") from None
+        with self._explained():
+            self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            self._prepare(migrations)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._connection.close()
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A connection that reads: one state of the file, whatever others write meanwhile."""
+        return self._transaction("BEGIN")
+
+    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A connection that holds the write lock; all is committed at the end, or nothing."""
+        return self._transaction("BEGIN IMMEDIATE")
+
+    def shrink(self) -> None:
+        """Gives the space of what was deleted back to the disk."""
+        with self._explained():
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def size_bytes(self) -> int:
+        """What the file and its log take on disk."""
+        log = Path(f"{self.path}-wal")
+        return self.path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+
+    def _prepare(self, migrations: Sequence[Migration]) -> None:
+        with self._explained():
+            check(self._connection, self.path, migrations)
+            if self._log_ahead():  # some network file systems cannot, and need every flush
+                self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            self._connection.execute("PRAGMA foreign_keys = ON")
+            self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        # Taken even where nothing is missing: a file that cannot be written is found now.
+        with self.writing() as connection:
+            check(connection, self.path, migrations)  # another process may have been faster
+            migrate(connection, migrations)
+
+    def _log_ahead(self) -> bool:
+        """Switches to a write-ahead log, if the file has none; returns whether it has one now."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                (mode,) = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            except sqlite3.OperationalError as error:
+                # Of two processes that create a file, SQLite refuses one rather than let it wait.
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return bool(mode == "wal")
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with self._explained():
+            try:
+                self._connection.execute(begin)
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # what made it fail may have ended it already
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise
+        except sqlite3.Error as error:
+            raise explanation(error, self.path) from None
+
+
+def explanation(error: sqlite3.Error, path: Path) -> PajamasError:
+    """The error as one line that says what to do."""
+    store = f"the response store {path}"
+    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF:  # the primary code
+        case sqlite3.SQLITE_NOTADB:
+            return UsageError(f"{path} is no response store: it is not a database")
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return UsageError(
+                f"cannot open {store}: it is a folder, permission is denied or the disk is full"
+            )
+        case sqlite3.SQLITE_READONLY:
+            return _read_only(path)
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return RunError(f"{store} is locked: another process has kept it for too long")
+        case sqlite3.SQLITE_FULL:
+            return RunError(
+                f"no room for {store}: the disk is full; what was stored is safe, so make room and "
+                "run it again"
+            )
+        case sqlite3.SQLITE_IOERR:
+            return RunError(
+                f"cannot read or write {store}: {error}; what was stored is safe unless the disk "
+                "is broken, so check its space and size limits and run it again"
+            )
+        case sqlite3.SQLITE_CORRUPT:
+            return damage(path, str(error))
+        case _:
+            return RunError(f"{store}: {error}")
+
+
+def damage(path: Path, detail: str) -> RunError:
+    """The error for content that nothing of this program wrote."""
+    return RunError(
+        f"the response store {path} is damaged ({detail}); see what is left of it with "
+        "`pajamas-eval store verify`, or move it away"
+    )
+
+
+def _read_only(path: Path) -> UsageError:
+    return UsageError(f"cannot write the response store {path}: it is read-only")

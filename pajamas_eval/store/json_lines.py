@@ -1,0 +1,64 @@
+"""A whole store as text, for other programs."""
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import chain
+from typing import IO, Any
+
+from pajamas_eval.requests import LogLikelihoodResult
+from pajamas_eval.store.store import Store
+
+
+def export(store: Store, file: IO[str]) -> int:
+    """Writes a store as JSON lines, all of it ASCII; returns the number of lines.
+
+    First one line for each model: `record` ("model"), `model` (its number), `label`, and the fields
+    of `ModelIdentity`. Then one for each response, the oldest first: `record` ("response"), `key`
+    (hexadecimal), `model`, `run`, `created` (ISO 8601), `kind` ("loglikelihood" or "generation"),
+    and the fields of the result. Lone surrogates are escaped (a reader joins two that make a pair);
+    a float that JSON lacks is the string "inf", "-inf" or "nan".
+
+    Raises:
+        OSError: The file does not take it.
+    """
+    lines = 0
+    with store.database.reading() as connection:
+        for record in chain(_models(connection), _responses(connection, store)):
+            file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
+            lines += 1
+    return lines
+
+
+def _models(connection: sqlite3.Connection) -> Iterator[dict[str, Any]]:
+    for number, label, identity in connection.execute(
+        "SELECT id, label, identity FROM models ORDER BY id"
+    ):
+        yield {"record": "model", "model": number, "label": label, **json.loads(identity)}
+
+
+def _responses(connection: sqlite3.Connection, store: Store) -> Iterator[dict[str, Any]]:
+    for key, number, run, created, content in connection.execute(
+        "SELECT key, model, run, created, result FROM responses ORDER BY rowid"
+    ):
+        result = store.decode(key, content)
+        scored = isinstance(result, LogLikelihoodResult)
+        yield {
+            "record": "response",
+            "key": key.hex(),
+            "model": number,
+            "run": run,
+            "created": datetime.fromtimestamp(created, UTC).isoformat(),
+            "kind": "loglikelihood" if scored else "generation",
+            **asdict(result),
+        }
+
+
+def _finite(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in record.items()
+    }

@@ -1,0 +1,85 @@
+"""The tables, and how a file of any earlier version becomes one of this version."""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from pajamas_eval.errors import UsageError
+
+APPLICATION_ID = 0x504A4556
+"""Marks a SQLite file as a response store: `PJEV`."""
+
+Migration = tuple[str, ...]
+"""Statements that lead from one version to the next."""
+
+MIGRATIONS: tuple[Migration, ...] = (
+    (
+        # Models are never deleted: a run that goes on while the store is pruned refers to them.
+        """
+        CREATE TABLE models (
+            id INTEGER PRIMARY KEY,
+            key BLOB NOT NULL UNIQUE,
+            identity TEXT NOT NULL,     -- canonical JSON; `key` is its digest
+            label TEXT NOT NULL         -- what it was last called: for people, never looked up
+        )
+        """,
+        # Keys are random: with an index of their own, only that is written all over.
+        """
+        CREATE TABLE responses (
+            key BLOB NOT NULL PRIMARY KEY,
+            model INTEGER NOT NULL REFERENCES models (id),
+            run INTEGER NOT NULL,       -- that computed it
+            created REAL NOT NULL,      -- seconds since 1970
+            result BLOB NOT NULL        -- MessagePack
+        )
+        """,
+        """
+        CREATE TABLE runs (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            started REAL NOT NULL,      -- seconds since 1970
+            finished REAL,
+            state TEXT NOT NULL,
+            asked TEXT NOT NULL,        -- JSON, as are the next three
+            settings TEXT NOT NULL,
+            machine TEXT NOT NULL,
+            versions TEXT NOT NULL,
+            computed INTEGER NOT NULL DEFAULT 0,    -- responses that this run handed over
+            duplicates INTEGER NOT NULL DEFAULT 0,  -- of these, already there
+            document BLOB               -- zlib
+        )
+        """,
+        f"PRAGMA application_id = {APPLICATION_ID}",
+    ),
+)
+"""The migration at index n leads from version n to n + 1; a released one is never changed."""
+
+
+def check(
+    connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS
+) -> None:
+    """Raises `UsageError` for a file that is no store, or a newer one. Writes nothing."""
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION_ID and (application or tables):
+        raise UsageError(f"{path} is a database of something else, not a response store")
+    version = schema_version(connection)
+    if version > len(migrations):
+        raise UsageError(
+            f"the response store {path} was written by a newer pajamas-eval (its schema is "
+            f"{version}, this program knows {len(migrations)}); update pajamas-eval, or choose "
+            "another file"
+        )
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Applies what is missing, in the caller's transaction: all of it, or nothing."""
+    for migration in migrations[schema_version(connection) :]:
+        for statement in migration:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {len(migrations)}")
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """The number of migrations that led to this file; 0 for an empty one."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)

@@ -1,0 +1,133 @@
+"""The store itself: responses by their keys."""
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from platformdirs import user_cache_path
+
+from pajamas_eval.store.codec import Response, decode, encode
+from pajamas_eval.store.database import Database, damage
+from pajamas_eval.store.keys import ModelIdentity, canonical, model_key
+from pajamas_eval.store.runs import Runs
+
+_AT_ONCE = 1000
+"""Keys of one look-up; SQLite takes up to 32,766."""
+
+
+def default_path() -> Path:
+    """`PAJAMAS_EVAL_STORE` where it is set, else a file in the user's cache folder."""
+    chosen = os.environ.get("PAJAMAS_EVAL_STORE")
+    return Path(chosen) if chosen else user_cache_path("pajamas-eval") / "responses.sqlite"
+
+
+class Store:
+    """An open response store.
+
+    Any number of processes may have the same file open, each with a `Store` of its own; so may
+    threads. Every method raises `RunError` where the file is full, locked or damaged, and
+    `UsageError` where it may not be written; what was committed before stays.
+
+    Attributes:
+        runs: The runs recorded in it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.runs = Runs(database)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Opens a store; creates or migrates its file.
+
+        Raises:
+            UsageError: It cannot be opened or written, is no store, or a newer one.
+            RunError: It is damaged or locked, or there is no room for it.
+        """
+        return cls(Database(path))
+
+    def close(self) -> None:
+        """Closes the file. Runs of this store that have not finished count as interrupted."""
+        self.runs.close()
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def add_model(self, identity: ModelIdentity, label: str) -> int:
+        """Makes a model known, once; returns its number, which `put` takes.
+
+        Args:
+            identity: What its responses depend on.
+            label: What to call it in lists; the last one given is kept.
+        """
+        with self.database.writing() as connection:
+            (number,) = connection.execute(
+                "INSERT INTO models (key, identity, label) VALUES (?, ?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET label = excluded.label RETURNING id",
+                (model_key(identity), canonical(identity), printable(label)),
+            ).fetchone()
+        return int(number)
+
+    def get(self, keys: Iterable[bytes]) -> dict[bytes, Response]:
+        """Those of the keys that have a response, with it."""
+        wanted = sorted(set(keys))  # neighbours share a page
+        found: dict[bytes, Response] = {}
+        with self.database.reading() as connection:
+            for start in range(0, len(wanted), _AT_ONCE):
+                chunk = wanted[start : start + _AT_ONCE]
+                places = ",".join("?" * len(chunk))
+                query = f"SELECT key, result FROM responses WHERE key IN ({places})"
+                for key, result in connection.execute(query, chunk):
+                    found[key] = self.decode(key, result)
+        return found
+
+    def put(self, run: int, model: int, responses: Iterable[tuple[bytes, Response]]) -> int:
+        """Stores responses in one transaction: once this returns they survive the process.
+
+        A key that is there already keeps its response; it is counted as a duplicate of the run.
+
+        Args:
+            run: The run that computed them.
+            model: The model's number, from `add_model`.
+            responses: Request keys and results.
+
+        Returns:
+            How many were new.
+        """
+        now = time.time()
+        rows = [(key, model, run, now, encode(result)) for key, result in responses]
+        with self.database.writing() as connection:
+            new = connection.executemany(
+                "INSERT INTO responses (key, model, run, created, result) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (key) DO NOTHING",
+                rows,
+            ).rowcount
+            connection.execute(
+                "UPDATE runs SET computed = computed + ?, duplicates = duplicates + ? WHERE id = ?",
+                (len(rows), len(rows) - new, run),
+            )
+        return new
+
+    def decode(self, key: bytes, result: bytes) -> Response:
+        """A row's result. Raises `RunError` where it is damaged."""
+        try:
+            return decode(result)
+        except ValueError as error:
+            raise damage(self.database.path, f"response {key.hex()}: {error}") from None
+
+
+def printable(text: str) -> str:
+    """Lone surrogates, which a database's text cannot hold, spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
