@@ -1,26 +1,27 @@
 """`gate`: judge variants by what a release requires of them."""
 
 import os
-import sys
-from contextlib import chdir
-from dataclasses import replace
-from io import TextIOWrapper
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from pajamas_eval.cli.options import MODEL_HELP, run_options
-from pajamas_eval.errors import RunError, UsageError, suggestion
+from pajamas_eval.cli.options import (
+    MODEL_HELP,
+    baseline_option,
+    run_options,
+    until_decided_option,
+)
+from pajamas_eval.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pajamas_eval.document import Document
     from pajamas_eval.gate.config import Gate, Run
     from pajamas_eval.gate.findings import Finding
-    from pajamas_eval.model_spec import ModelSpec
 
 EXIT_CODES = {"passed": 0, "broken": 1, "undecided": 3}
 STEP_SUMMARY, ACTIONS = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS"
@@ -54,8 +55,8 @@ def _print_schema(context: click.Context, _: click.Parameter, asked: bool) -> No
     callback=_print_schema,
     help="Print the JSON Schema of gate files.",
 )
-@click.option("--baseline", help="Label of the model to compare with (default: the first).")
-@click.option("--until-decided", is_flag=True, help="Ask only until each verdict is in.")
+@baseline_option
+@until_decided_option
 @run_options()
 @click.pass_context
 def gate(
@@ -74,10 +75,12 @@ def gate(
     Benchmarks are by default those that the gate names. With --config, options given here win
     over those of the file, whose paths are relative to it.
     """
-    from pajamas_eval.document import check_writable, read, write
+    from pajamas_eval.cli.running import fail_if_any_failed, output_console
+    from pajamas_eval.document import check_writable, read
     from pajamas_eval.gate import config as gate_files
     from pajamas_eval.gate.findings import overall
     from pajamas_eval.gate.judge import judge
+    from pajamas_eval.report.gate_table import show
 
     given = {
         name: value
@@ -85,25 +88,32 @@ def gate(
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
     file = gate_files.read(_named_file(models, gate_file, config, result, given))
-    json_file: Path | None = given.pop("json_file", None)
     summary = os.environ.get(STEP_SUMMARY)
-    for output in (json_file, junit_file, Path(summary) if summary else None):
+    for output in (options["json_file"], junit_file, Path(summary) if summary else None):
         if output:
             check_writable(output)
     if result:
         document = read(result)
     else:
+        folder = config.parent if config else Path()
         run = _run_of(file.run, config, models, given)
-        document = _measure(file.gate, run, config, options["benchmarks"])
-        if json_file:  # first: whatever comes next, the results are safe
-            write(document, json_file)
-    findings = judge(document, file.gate)
-    _show(document, findings)
+        with _naming(config):
+            document = _measure(file.gate, run, folder, options)
+    with _naming(result):
+        findings = judge(document, file.gate)
+    show(document, findings, output_console())
     _tell_others(document, findings, junit_file, Path(summary) if summary else None)
-    failed = [model.label for model in document.models if model.error]
-    if failed:
-        raise RunError(f"{', '.join(failed)} did not run to the end: nothing of it is passed")
+    fail_if_any_failed(document)
     context.exit(EXIT_CODES[overall(findings)])
+
+
+@contextmanager
+def _naming(file: Path | None) -> "Iterator[None]":
+    """Puts the file's name, if there is one, in front of what is wrong with its content."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}" if file else str(error)) from None
 
 
 def _named_file(
@@ -139,6 +149,7 @@ def _run_of(
 
     if config and not planned:
         raise UsageError(f"{config}: it has no [run] table, which says what to run")
+    given = {name: value for name, value in given.items() if name in Run.__struct_fields__}
     if "benchmarks" in given:
         given["benchmarks"] = [n.strip() for n in given["benchmarks"].split(",") if n.strip()]
     if "data" in given:
@@ -146,71 +157,24 @@ def _run_of(
     return replace(planned, **given) if config and planned else Run(models=list(models), **given)
 
 
-def _measure(gate: "Gate", run: "Run", config: Path | None, default_benchmarks: str) -> "Document":
-    """Runs what is to be judged."""
-    from rich.console import Console
+def _measure(gate: "Gate", run: "Run", folder: Path, options: dict[str, Any]) -> "Document":
+    """Runs what is to be judged; `options` are for what `run` cannot say."""
+    from msgspec.structs import asdict
 
-    from pajamas_eval.data import DataSource
-    from pajamas_eval.evaluate import Asked, evaluate
+    from pajamas_eval.cli.running import run_models
     from pajamas_eval.gate.config import check_early_stop
-    from pajamas_eval.registry import benchmark
-    from pajamas_eval.report.progress import progress_for
 
     check_early_stop(gate, run.until_decided)
-    folder = config.parent if config else Path()
-    names = run.benchmarks or list(gate.benchmarks) or default_benchmarks.split(",")
-    try:
-        specs = _specs(run, folder)
-        benchmarks = [benchmark(name) for name in dict.fromkeys(names)]
-    except UsageError as error:
-        raise UsageError(f"{config}: {error}" if config else str(error)) from None
-    return evaluate(
-        specs,
-        benchmarks,
-        DataSource(folder / run.data if run.data else None),
-        progress_for(Console(stderr=True, emoji=False)),
-        Asked(
-            seed=run.seed,
-            limit=run.limit,
-            shots=run.shots,
-            apply_chat_template=run.apply_chat_template,
-            exact=run.exact,
-            confidence=gate.confidence,
-            margin=(gate.margin or 1.0) / 100,
-            until_decided=run.until_decided,
-        ),
+    asked = {**options, **asdict(run)}
+    asked["benchmarks"] = ",".join(run.benchmarks or gate.benchmarks) or options["benchmarks"]
+    asked["data"] = folder / run.data if run.data else None
+    return run_models(
+        tuple(asked.pop("models")),
+        folder=folder,
+        confidence=gate.confidence,
+        margin=(gate.margin or 1.0) / 100,
+        **asked,
     )
-
-
-def _specs(run: "Run", folder: Path) -> "list[ModelSpec]":
-    """The models, the baseline first: found from the gate file's folder, named from here."""
-    from pajamas_eval.model_spec import parse_specs
-
-    with chdir(folder):
-        specs = parse_specs(run.models)
-    for number, spec in enumerate(specs):
-        beside = folder / str(spec.options["path"])
-        if beside.exists():  # otherwise it is on the hub
-            specs[number] = replace(spec, options={**spec.options, "path": str(beside)})
-    if run.baseline is not None:
-        labels = [spec.label for spec in specs]
-        if run.baseline not in labels:
-            raise UsageError(
-                f"no model has the label {run.baseline!r}{suggestion(run.baseline, labels)} "
-                f"(labels: {', '.join(labels)})"
-            )
-        specs.sort(key=lambda spec: spec.label != run.baseline)
-    return specs
-
-
-def _show(document: "Document", findings: "Sequence[Finding]") -> None:
-    from rich.console import Console
-
-    from pajamas_eval.report.gate_table import show
-
-    if isinstance(sys.stdout, TextIOWrapper):  # a terminal without Unicode gets question marks
-        sys.stdout.reconfigure(errors="replace")
-    show(document, findings, Console(emoji=False, width=None if sys.stdout.isatty() else 120))
 
 
 def _tell_others(

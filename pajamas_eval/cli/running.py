@@ -1,6 +1,8 @@
 """Runs models as the command line asks for them."""
 
 import sys
+from contextlib import chdir
+from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from pajamas_eval.data import DataSource
 from pajamas_eval.document import Document, check_writable, write
 from pajamas_eval.errors import RunError, UsageError, suggestion
 from pajamas_eval.evaluate import Asked, evaluate
-from pajamas_eval.model_spec import parse_specs
+from pajamas_eval.model_spec import ModelSpec, parse_specs
 from pajamas_eval.registry import benchmark
 from pajamas_eval.report.progress import progress_for
 
@@ -23,15 +25,20 @@ def run_models(
     benchmarks: str,
     data: Path | None,
     json_file: Path | None,
+    folder: Path = Path(),
     **asked: Any,
 ) -> Document:
     """Runs models and writes the result; `asked` are the fields of `Asked`.
+
+    Args:
+        folder: Where the models' paths start; the others start here.
 
     Raises:
         UsageError: Anything that is typed is wrong; nothing has been scored then.
         RunError: A model's process died before anything was scored.
     """
-    specs = parse_specs(models)
+    with chdir(folder):
+        specs = [_named_from_here(spec, folder) for spec in parse_specs(models)]
     if baseline is not None:
         labels = [spec.label for spec in specs]
         if baseline not in labels:
@@ -55,6 +62,13 @@ def run_models(
     if json_file:  # before anything is shown: whatever the terminal does, the results are safe
         write(document, json_file)
     return document
+
+
+def _named_from_here(spec: ModelSpec, folder: Path) -> ModelSpec:
+    path = str(spec.options["path"])
+    if folder == Path() or not Path(path).exists():  # the latter are on the hub
+        return spec
+    return replace(spec, options={**spec.options, "path": str(folder / path)})
 
 
 def output_console() -> Console:

@@ -162,15 +162,16 @@ def _convert(table: object, kind: type[AnyTable], name: str) -> AnyTable:
     for key in entries:
         if key not in known:
             place = f"[{name}]" if name else "a gate file"
-            raise UsageError(f"{place} has no key {key!r}{suggestion(key, known)}")
+            raise UsageError(f"{place} has no key {reprlib.repr(key)}{suggestion(key, known)}")
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
         what, _, where = str(error).replace(" | null", "").partition(" - at ")
         key = where.strip("`").removeprefix("$").removeprefix(".")
-        place = ".".join(part for part in (name, key) if part) or "a gate file"
+        place = ".".join(part for part in (name, key) if part)
         given = f" = {reprlib.repr(entries[key])}" if key in entries else ""
-        raise UsageError(f"{place}{given}: {what[0].lower()}{what[1:]}") from None
+        said = f"{place}{given}: {what[0].lower()}{what[1:]}".removeprefix(": ")
+        raise UsageError(said) from None
 
 
 def _check(gate: Gate) -> None:

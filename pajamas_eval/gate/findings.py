@@ -32,7 +32,7 @@ class Requirement:
     Attributes:
         name: Its key in the gate file.
         threshold: A margin, a floor (`min_…`) or a ceiling (`max_…`).
-        benchmark: The one that it is about, if it is about one.
+        benchmark: The one that it is about, if it is about one, with the metric that is judged.
     """
 
     name: str

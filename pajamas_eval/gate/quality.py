@@ -106,9 +106,8 @@ def judge_benchmark(document: Document, gate: Gate, name: str, label: str) -> It
         if limit is None:
             continue
         threshold = limit if unit is Unit.NATS else limit / 100
-        requirement = Requirement(
-            name=key, unit=unit, threshold=threshold, benchmark=f"{name} {metric}".strip()
-        )
+        of_metric = name if unit is Unit.NATS else f"{name} {metric}".strip()
+        requirement = Requirement(name=key, unit=unit, threshold=threshold, benchmark=of_metric)
         finding = Finding(label=label, requirement=requirement)
         if isinstance(sample, str):
             yield replace(finding, reason=sample)

@@ -14,19 +14,22 @@ def measured(finding: Finding) -> str:
     if finding.figure is None:
         return ""
     unit = finding.requirement.unit
-    text = _figure(finding.figure, unit, signed=True)
+    text = _with_unit(_rounded(finding.figure, unit), unit)
     if finding.lower is None or finding.upper is None:
         return text
-    bounds = (_number(bound, unit, signed=True) for bound in (finding.lower, finding.upper))
-    return f"{text} [{', '.join(bounds)}]"
+    return f"{text} [{_rounded(finding.lower, unit)}, {_rounded(finding.upper, unit)}]"
 
 
 def required(requirement: Requirement) -> str:
-    """The threshold, as the figure is compared with it."""
-    if requirement.unit is Unit.POINTS:
-        return f"> {MINUS}{_figure(requirement.threshold, requirement.unit)}"
+    """The threshold as it was given, and how the figure is compared with it."""
+    unit, threshold = requirement.unit, requirement.threshold
+    if unit is Unit.POINTS:
+        return f"> {MINUS}{_with_unit(f'{100 * threshold:g}', unit)}"
     relation = "≥" if requirement.name.startswith("min_") else "≤"
-    return f"{relation} {_figure(requirement.threshold, requirement.unit)}"
+    given = size(threshold) if unit is Unit.BYTES else f"{threshold:g}"
+    if unit is Unit.PERCENT:
+        given = f"{100 * threshold:g}"
+    return f"{relation} {_with_unit(given, unit)}"
 
 
 def sentence(finding: Finding) -> str:
@@ -44,23 +47,19 @@ def conclusion(label: str, findings: list[Finding]) -> str:
     return f"{label}: {overall(findings)} ({said})"
 
 
-def _figure(value: float, unit: Unit, *, signed: bool = False) -> str:
-    number = _number(value, unit, signed=signed)
+def _with_unit(number: str, unit: Unit) -> str:
     return number if unit is Unit.BYTES else f"{number} {unit}"
 
 
-def _number(value: float, unit: Unit, *, signed: bool = False) -> str:
+def _rounded(value: float, unit: Unit) -> str:
     match unit:
         case Unit.POINTS:
-            text = f"{100 * value:+.2f}" if signed else f"{100 * value:g}"
-            return text.replace("-", MINUS)
+            return f"{100 * value:+.2f}".replace("-", MINUS)
         case Unit.PERCENT:
-            return f"{100 * value:.2f}" if signed else f"{100 * value:g}"
-        case Unit.NATS:
-            return f"{value:.3g}".replace("-", MINUS).replace("inf", "∞")
+            return f"{100 * value:.2f}"
         case Unit.TOKENS_PER_SECOND:
             return rate(value)
         case Unit.BYTES:
             return size(value)
-        case Unit.RATIO:
-            return f"{value:.3g}"
+        case Unit.NATS | Unit.RATIO:
+            return f"{value:.3g}".replace("-", MINUS).replace("inf", "∞")
