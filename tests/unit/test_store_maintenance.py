@@ -15,6 +15,7 @@ from test_store import HOSTILE, IDENTITY, SCORED, begin, fill, key, store
 from pajamas_eval.errors import RunError, UsageError
 from pajamas_eval.requests import GenerationResult, LogLikelihoodResult
 from pajamas_eval.store import Store, export, info, prune, verify
+from pajamas_eval.store.schema import MIGRATIONS
 
 __all__ = ["store"]
 
@@ -38,7 +39,7 @@ def test_info_counts_what_is_there(store: Store) -> None:
     found = info(store)
     assert found.path == store.database.path
     assert found.size_bytes > 4096
-    assert found.schema_version == 1
+    assert found.schema_version == len(MIGRATIONS)
     assert found.responses == 8
     assert [(m.label, m.identity, m.responses) for m in found.models] == [
         ("some.gguf", IDENTITY, 3),
