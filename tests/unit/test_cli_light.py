@@ -36,7 +36,9 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["compare", "--help"], ["gate", "--help"], ["--version"]]
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     modules = imported_by(*arguments)
     assert "click" in modules
@@ -52,7 +54,7 @@ def test_a_list_imports_no_engine(kind: str) -> None:
 
 def test_help_shows_the_commands() -> None:
     output = run("--help").output
-    for command in ("compare", "run", "list", "doctor"):
+    for command in ("compare", "run", "gate", "list", "doctor"):
         assert f"\n  {command} " in output
 
 
