@@ -104,7 +104,7 @@ def test_what_was_stored_survives_kill_9_at_any_moment(tmp_path: Path) -> None:
     path = tmp_path / "x.sqlite"
     context = multiprocessing.get_context("fork")  # killed at work, not while it imports
     stored = 0
-    for _ in range(20):
+    for _ in range(12):
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_write_until_killed, args=(path, stored, theirs))
         process.start()
