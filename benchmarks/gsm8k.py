@@ -108,6 +108,7 @@ class Gsm8k(Benchmark[WordProblem]):
                 "exact_match_flexible": float(normalize(flexible) == gold),
             },
             prediction=normalize(strict),
+            parsed=strict != INVALID,
         )
 
     def gold(self, doc: WordProblem) -> str:

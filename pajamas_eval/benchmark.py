@@ -36,10 +36,12 @@ class Score:
     Attributes:
         metrics: Value of each of the benchmark's metrics.
         prediction: What the model answered: the index of a choice, or the extracted text.
+        parsed: Whether an answer could be made out at all.
     """
 
     metrics: Mapping[str, float]
     prediction: str
+    parsed: bool = True
 
 
 AnyDoc = TypeVar("AnyDoc", bound=Doc)

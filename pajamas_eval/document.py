@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,25 @@ class Machine(Record):
     cores: int
     memory_bytes: int
     python: str
+
+
+def this_machine() -> Machine:
+    """Where this process runs."""
+    return Machine(
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        processor=_processor(),
+        cores=os.cpu_count() or 1,
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        python=platform.python_version(),
+    )
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
 
 
 class RunSettings(Record):
@@ -57,6 +77,7 @@ class ModelRecord(Record):
     Attributes:
         noise_floor: Whether it has the baseline's own weights, run otherwise: its flips are the
             engine's noise, and it gets no verdict.
+        notes: What befell it, such as a restart.
     """
 
     label: str
@@ -66,6 +87,7 @@ class ModelRecord(Record):
     peak_memory_bytes: int = 0
     error: str | None = None
     noise_floor: bool = False
+    notes: list[str] = []
 
 
 class AnswerRecord(Record):
@@ -73,6 +95,7 @@ class AnswerRecord(Record):
 
     Attributes:
         scores: Value of each metric; empty where there was an error.
+        parsed: Whether an answer could be made out in a generated text.
         log_probabilities: Per choice, for log-likelihood benchmarks.
         text: For generation benchmarks.
         prompt_tokens: Of the whole question, summed over its requests.
@@ -83,6 +106,7 @@ class AnswerRecord(Record):
     doc_id: str
     scores: dict[str, float]
     prediction: str | None = None
+    parsed: bool = True
     error: str | None = None
     log_probabilities: list[float] | None = None
     is_greedy: list[bool] | None = None
@@ -103,6 +127,8 @@ class AnswerSet(Record):
         batching: How much was run at once, in words.
         packing: Digest of what was run together: with equal packing, an engine on the same machine
             gives the same bits.
+        reused: Responses that an earlier run had stored; the costs are those of the others.
+        tokens: Digest of all requests as the model reads them: equal ones were read alike.
     """
 
     label: str
@@ -115,6 +141,8 @@ class AnswerSet(Record):
     batching: str
     packing: str
     notes: list[str]
+    reused: int = 0
+    tokens: str = ""
 
 
 class QuestionRecord(Record):
@@ -197,6 +225,26 @@ class ScoreSummary(Record):
     lower: float
     upper: float
     standard_error: float | None
+
+
+class ExtractionAudit(Record):
+    """What became of the texts that a model generated; every question counts once.
+
+    Attributes:
+        correct: By the benchmark's first metric.
+        wrong: An answer was made out, and it is another.
+        unparseable: None was made out, and the text had come to its end.
+        cut_off: Not correct, and ended by the token limit.
+        errors: Questions that could not be answered.
+    """
+
+    benchmark: str
+    label: str
+    correct: int
+    wrong: int
+    unparseable: int
+    cut_off: int
+    errors: int
 
 
 class MeanSummary(Record):
@@ -298,6 +346,7 @@ class Document(Record):
     fairness: Fairness
     benchmarks: list[BenchmarkRecord]
     scores: list[ScoreSummary] = []
+    audits: list[ExtractionAudit] = []
     comparisons: list[Comparison] = []
     verdicts: list[OverallVerdict] = []
     rankings: list[Ranking] = []
@@ -349,16 +398,22 @@ def read(path: Path) -> Document:
     """Reads a document. Raises `UsageError` for anything it does not understand."""
     try:
         raw = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    return decode(raw, str(path))
+
+
+def decode(raw: bytes, name: str) -> Document:
+    """A document from its JSON. Raises `UsageError` for anything it does not understand."""
+    try:
         version = msgspec.json.decode(raw, type=_Versioned).format_version
         if version != FORMAT_VERSION:
             raise UsageError(
-                f"{path} has format version {version}; this program reads {FORMAT_VERSION}"
+                f"{name} has format version {version}; this program reads {FORMAT_VERSION}"
             )
         return msgspec.json.decode(raw, type=Document)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is no result document: {error}") from None
+        raise UsageError(f"{name} is no result document: {error}") from None
 
 
 class _Versioned(msgspec.Struct):

@@ -1,7 +1,5 @@
 """Runs models over questions and gathers a result document."""
 
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,17 +16,18 @@ from pajamas_eval.document import (
     AnswerSet,
     BenchmarkRecord,
     Document,
-    Machine,
     QuestionRecord,
     RunSettings,
+    this_machine,
 )
 from pajamas_eval.errors import UsageError, suggestion
 from pajamas_eval.model_spec import ModelSpec
 from pajamas_eval.questions import QuestionSet, prepare
+from pajamas_eval.recording import Recording
 from pajamas_eval.respondent import Progress, Respondent
 from pajamas_eval.statistics.verdicts import Verdict
 from pajamas_eval.summary import summarize
-from pajamas_eval.worker import Opened, Worker
+from pajamas_eval.worker import PATIENCE_SECONDS, Opened, Worker
 
 FIRST_LOOK = 50
 """Questions before the first look at a verdict; each later chunk is a fifth of those before."""
@@ -46,6 +45,7 @@ class Asked:
         until_decided: Ask questions in random order, and only until each verdict is in.
         noise_floor: Run the baseline a second time, in batches of another shape.
         same_weights: Labels of variants that are the baseline's weights in another runtime.
+        patience: Seconds that an engine may show no sign of life while it answers.
     """
 
     seed: int = SHOT_SEED
@@ -58,6 +58,7 @@ class Asked:
     until_decided: bool = False
     noise_floor: bool = False
     same_weights: tuple[str, ...] = ()
+    patience: float = PATIENCE_SECONDS
 
 
 def evaluate(
@@ -66,10 +67,12 @@ def evaluate(
     data: DataSource,
     progress: Progress,
     asked: Asked = Asked(),
+    recording: Recording | None = None,
 ) -> Document:
     """Asks every model every question; the first model is the baseline.
 
-    A model that fails keeps the answers it gave and is marked; the others go on.
+    A model that fails keeps the answers it gave and is marked; the others go on. What is recorded
+    already is not computed again.
 
     Raises:
         UsageError: A model, benchmark or data set is at fault; nothing has been scored then.
@@ -97,7 +100,8 @@ def evaluate(
     try:
         for spec in specs:
             options = {**spec.options, "exact": True} if asked.exact else spec.options
-            workers.append(Worker(replace(spec, options=options)))
+            log = recording.log(spec.label) if recording else None
+            workers.append(Worker(replace(spec, options=options), log, asked.patience))
         progress.step(f"reading the tokenizers of {len(workers)} model(s)")
         opened = {worker.label: worker.open() for worker in workers}
         if asked.apply_chat_template:
@@ -106,13 +110,15 @@ def evaluate(
             fairness.refuse_impossible(label, model.capabilities, question_sets)
         progress.step("comparing how the models read the questions")
         settings = {label: model.settings for label, model in opened.items()}
-        fair = fairness.check(workers, settings, question_sets)
+        requests = fairness.all_requests(question_sets)
+        fingerprints = {worker.label: worker.fingerprints(requests) for worker in workers}
+        fair = fairness.check(workers, settings, question_sets, fingerprints)
         context_length = min(s.context_length for s in settings.values())
         document = Document(
             format_version=FORMAT_VERSION,
             program_version=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            machine=_machine(),
+            machine=this_machine(),
             settings=RunSettings(
                 seed=asked.seed,
                 limit=asked.limit,
@@ -133,7 +139,18 @@ def evaluate(
             fairness=fair,
             benchmarks=[_benchmark_record(questions) for questions in question_sets],
         )
-        respondents = [Respondent(worker, context_length, progress) for worker in workers]
+        respondents = [
+            Respondent(
+                worker,
+                context_length,
+                progress,
+                _by_benchmark(question_sets, fingerprints[worker.label]),
+                recording.responses(worker, opened[worker.label], context_length)
+                if recording
+                else None,
+            )
+            for worker in workers
+        ]
         document.models = [respondent.record for respondent in respondents]
         for model_record in document.models:
             model_record.noise_floor = model_record.label in floors
@@ -166,6 +183,18 @@ def _with_noise_floor(
         options={**baseline.options, **NOISE_BATCH},
     )
     return [baseline, again, *variants], frozenset({*floors, again.label})
+
+
+def _by_benchmark(
+    question_sets: Sequence[QuestionSet], fingerprints: Sequence[bytes]
+) -> dict[str, Sequence[bytes]]:
+    """The fingerprints of all requests, divided by benchmark."""
+    divided, start = {}, 0
+    for questions in question_sets:
+        count = sum(len(question.requests) for question in questions.questions)
+        divided[questions.name] = fingerprints[start : start + count]
+        start += count
+    return divided
 
 
 def _ask_everything(
@@ -249,21 +278,3 @@ def _benchmark_record(questions: QuestionSet) -> BenchmarkRecord:
         ],
         answer_sets=[],
     )
-
-
-def _machine() -> Machine:
-    return Machine(
-        system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        processor=_processor(),
-        cores=os.cpu_count() or 1,
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        python=platform.python_version(),
-    )
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"

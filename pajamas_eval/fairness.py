@@ -31,23 +31,35 @@ def refuse_impossible(
             )
 
 
+def all_requests(question_sets: Sequence[QuestionSet]) -> list[Request]:
+    """Every request of every question, in order."""
+    return [r for s in question_sets for q in s.questions for r in q.requests]
+
+
 def check(
     workers: Sequence[Worker],
     settings: Mapping[str, Settings],
     question_sets: Sequence[QuestionSet],
+    fingerprints: Mapping[str, Sequence[bytes]],
 ) -> Fairness:
     """Compares how every variant reads the questions with how the baseline does.
+
+    Args:
+        workers: The models, the baseline first.
+        settings: How each reads text, by its label.
+        question_sets: All questions.
+        fingerprints: Of all requests as each model reads them, by its label.
 
     Raises:
         UsageError: The same vocabulary is used with and without a BOS token: scores of the two
             could not be compared.
     """
     baseline, *variants = workers
-    requests = [r for s in question_sets for q in s.questions for r in q.requests]
-    wanted = baseline.fingerprints(requests) if variants else []
+    requests = all_requests(question_sets)
+    wanted = fingerprints[baseline.label]
     checks = []
     for variant in variants:
-        got = variant.fingerprints(requests)
+        got = fingerprints[variant.label]
         differing = [i for i, (a, b) in enumerate(zip(wanted, got, strict=True)) if a != b]
         first = None
         if differing:

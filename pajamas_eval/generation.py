@@ -1,6 +1,6 @@
 """One text being generated: its tokens so far and whether it is finished."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,6 +24,7 @@ class Generation:
         max_tokens: Most new tokens.
         end_tokens: Tokens that end the text and are no part of it.
         decode: The runtime's detokenizer.
+        alive: Told of each token.
         tokens: New tokens so far, the end token excluded.
         finish_reason: Set once finished.
         text: Set once finished; what comes before the first stop string.
@@ -35,6 +36,7 @@ class Generation:
     max_tokens: int
     end_tokens: frozenset[int]
     decode: Decode
+    alive: Callable[[], None] = lambda: None
     tokens: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     text: str = ""
@@ -42,6 +44,7 @@ class Generation:
 
     def push(self, token: int) -> None:
         """Take one new token, and decide whether the text ends here."""
+        self.alive()
         if token in self.end_tokens:
             self._finish("end")
             return

@@ -1,7 +1,8 @@
 """One model that is asked questions: loaded when it first has to answer, its answers kept."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from blake3 import blake3
@@ -16,10 +17,18 @@ from pajamas_eval.requests import (
     Request,
     Result,
 )
-from pajamas_eval.runtime import Usage
-from pajamas_eval.worker import Finished, Worker
+from pajamas_eval.runtime import Identity, Usage
+from pajamas_eval.worker import Finished, Worker, WorkerDiedError, WorkerHungError
 
 NOT_REACHED = "the model did not get to this question"
+
+PARTS = 32
+"""Into how many parts requests are divided to find the one that an engine hangs on."""
+
+MOST_LOST = 3
+"""Requests that a model may hang on before it counts as failed."""
+
+Response = LogLikelihoodResult | GenerationResult
 
 
 class Progress(Protocol):
@@ -38,18 +47,57 @@ class Progress(Protocol):
         """The model is through with them."""
 
 
+class Memory(Protocol):
+    """Where responses are found again, by the fingerprints of their requests."""
+
+    @property
+    def description(self) -> Identity | None:
+        """What the model was when it was loaded last."""
+
+    def describe(self, identity: Identity) -> None:
+        """Keeps what was loaded."""
+
+    def find(self, fingerprints: Sequence[bytes]) -> Mapping[bytes, Response]:
+        """Those that are there."""
+
+    def keep(self, responses: Iterable[tuple[bytes, Response]]) -> None:
+        """Puts some more there; once this returns they are safe."""
+
+
 class Respondent:
     """A worker with what it was asked and what it answered.
 
-    A model that fails keeps the answers it gave; whatever else it is asked is an error.
+    What it answered before, in this run or an earlier one, is not asked again. A worker that dies
+    is started once more where it stood; one that hangs on a single request loses that request. A
+    model that fails keeps the answers it gave; whatever else it is asked is an error.
     """
 
-    def __init__(self, worker: Worker, context_length: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        context_length: int,
+        progress: Progress,
+        fingerprints: Mapping[str, Sequence[bytes]],
+        memory: Memory | None = None,
+    ) -> None:
+        """Takes over a worker that is open.
+
+        Args:
+            worker: The model.
+            context_length: Tokens that a sequence may have.
+            progress: Told what is going on.
+            fingerprints: Of every benchmark's requests in order, by its name.
+            memory: Where responses are kept, if anywhere.
+        """
         self.record = ModelRecord(label=worker.label, spec=str(worker.spec.options["path"]))
         self._worker = worker
         self._context_length = context_length
         self._progress = progress
+        self._fingerprints = fingerprints
+        self._memory = memory
         self._answers: dict[str, Answers] = {}
+        self._loaded = self._died = False
+        self._lost = 0
 
     @property
     def label(self) -> str:
@@ -58,78 +106,178 @@ class Respondent:
 
     def ask(self, questions: QuestionSet, stop: int | None = None) -> AnswerSet:
         """The answers to the first `stop` questions; those that are not there yet are asked for."""
-        answers = self._answers.setdefault(questions.name, Answers(questions))
-        requests = answers.extend(len(questions.questions) if stop is None else stop)
-        if requests and not self.record.error:
+        name = questions.name
+        if name not in self._answers:
+            self._answers[name] = Answers(questions, self._fingerprints[name])
+        answers = self._answers[name]
+        asked = answers.extend(len(questions.questions) if stop is None else stop)
+        if asked and not self.record.error:
+            self._progress.start(self.label, name, answers.unanswered)
+            started = time.perf_counter()
             try:
-                self._load()
-                self._answer(answers, requests)
+                self._answer(answers, asked)
             except (UsageError, RunError) as error:
                 self.record.error = str(error)
                 self._progress.step(f"failed: {error}")
+            finally:
+                self._progress.finish()
+                answers.wall_seconds += time.perf_counter() - started
         return answers.answer_set(self.label)
 
     def close(self) -> None:
         """Ends the process, whatever it is doing."""
         self._worker.close()
 
+    def _answer(self, answers: "Answers", asked: Mapping[bytes, Request]) -> None:
+        if self._memory:
+            found = self._memory.find(list(asked))
+            if self.record.identity is None:
+                self.record.identity = self._memory.description
+            answers.reused += len(found)
+            self._progress.advance(sum(answers.take(f, r) for f, r in found.items()))
+            asked = {f: request for f, request in asked.items() if f not in found}
+        for results in self._computed(answers, asked):
+            if self._memory:
+                self._memory.keep([(f, r) for f, r in results if not isinstance(r, Failure)])
+            self._progress.advance(sum(answers.take(f, r) for f, r in results))
+
+    def _computed(
+        self, answers: "Answers", asked: Mapping[bytes, Request]
+    ) -> Iterator[list[tuple[bytes, Result]]]:
+        """Groups of results of all requests, whatever the worker does.
+
+        Where it hangs, what is left of what it was asked at once is asked again in smaller parts,
+        down to the single request that it hangs on.
+        """
+        parts = [dict(asked)] if asked else []
+        while parts:
+            part = parts.pop(0)
+            try:
+                self._load()
+                yield from self._received(answers, part)
+            except WorkerDiedError:
+                if self._died:
+                    raise
+                self._died = True
+                self._restart("died")
+                parts.insert(0, part)
+            except WorkerHungError as error:
+                if len(part) == 1:
+                    self._lost += 1
+                    if self._lost > MOST_LOST:
+                        raise
+                    yield [(f, Failure(str(error))) for f in part]
+                self._restart("hangs")
+                if len(part) > 1:
+                    parts[:0] = _split(part)
+
+    def _received(
+        self, answers: "Answers", part: dict[bytes, Request]
+    ) -> Iterator[list[tuple[bytes, Result]]]:
+        """Results of one call of the worker; `part` keeps what is not answered."""
+        fingerprints = list(part)
+        for message in self._worker.answer(list(part.values())):
+            if isinstance(message, Finished):
+                answers.add_usage(message.usage)
+                peak = max(self.record.peak_memory_bytes, message.peak_memory_bytes)
+                self.record.peak_memory_bytes = peak
+                continue
+            results: list[tuple[bytes, Result]] = []
+            for index, result in message:
+                fingerprint = fingerprints[index] if 0 <= index < len(fingerprints) else b""
+                if part.pop(fingerprint, None) is None:
+                    raise RunError(
+                        f"{self.label}: the {self._worker.spec.runtime} runtime answered request "
+                        f"{index} of {len(fingerprints)} twice, or was never asked it"
+                    )
+                results.append((fingerprint, _checked(result)))
+            yield results
+        left_out = Failure(f"the {self._worker.spec.runtime} runtime gave no answer")
+        yield [(fingerprint, left_out) for fingerprint in part]
+        part.clear()
+
     def _load(self) -> None:
-        if self.record.identity is None:
+        if not self._loaded:
             self._progress.step(f"loading {self.label}")
             loaded = self._worker.load(self._context_length)
             self.record.identity, self.record.load_seconds = loaded.identity, loaded.seconds
+            self._loaded = True
+            if self._memory:
+                self._memory.describe(loaded.identity)
 
-    def _answer(self, answers: "Answers", requests: Sequence[Request]) -> None:
-        self._progress.start(self.label, answers.name, answers.unanswered)
-        started = time.perf_counter()
-        try:
-            for message in self._worker.answer(requests):
-                if isinstance(message, Finished):
-                    answers.add_usage(message.usage)
-                    self.record.peak_memory_bytes = message.peak_memory_bytes
-                else:
-                    self._progress.advance(answers.take(*message))
-        finally:
-            self._progress.finish()
-            answers.wall_seconds += time.perf_counter() - started
+    def _restart(self, what: str) -> None:
+        note = f"its process {what} and was started again"
+        self.record.notes.append(note)
+        self._progress.step(f"{self.label}: {note}")
+        self._loaded = False
+        self._worker.restart()
+        self._worker.open()
+
+
+def _split(part: dict[bytes, Request]) -> list[dict[bytes, Request]]:
+    size = -(-len(part) // PARTS)
+    items = list(part.items())
+    return [dict(items[i : i + size]) for i in range(0, len(items), size)]
+
+
+def _checked(result: Result) -> Result:
+    if isinstance(result, LogLikelihoodResult) and math.isnan(result.log_probability):
+        return Failure("the runtime gave a log-probability that is not a number")
+    return result
 
 
 class Answers:
-    """Puts the results of one benchmark, which come in any order, together into answers."""
+    """Puts the results of one benchmark, which come in any order, together into answers.
 
-    def __init__(self, questions: QuestionSet) -> None:
+    Attributes:
+        reused: Responses that were stored before.
+    """
+
+    def __init__(self, questions: QuestionSet, fingerprints: Sequence[bytes]) -> None:
         self.name = questions.name
         self.wall_seconds = 0.0
+        self.reused = 0
         self._questions = questions.questions
+        self._fingerprints = fingerprints
         self._usage = Usage()
         self._packing: list[str] = []
         self._results: list[list[Result | None]] = []
         self._missing: list[int] = []
-        self._place: list[tuple[int, int]] = []
+        self._places: dict[bytes, list[tuple[int, int]]] = {}
+        self._requests = 0
 
-    def extend(self, stop: int) -> list[Request]:
-        """What is to be asked for answers to the first `stop` questions, beyond what was."""
+    def extend(self, stop: int) -> dict[bytes, Request]:
+        """What is to be asked for answers to the first `stop` questions, beyond what was.
+
+        Requests that read alike have equal fingerprints and are asked once. What a question shares
+        with one that was asked for earlier is asked again: it is found in the store, if anywhere.
+        """
         new = range(len(self._results), max(stop, len(self._results)))
-        self._place = [(i, j) for i in new for j in range(len(self._questions[i].requests))]
+        self._places = {}
+        requests = {}
         for i in new:
+            for j, request in enumerate(self._questions[i].requests):
+                fingerprint = self._fingerprints[self._requests]
+                self._requests += 1
+                self._places.setdefault(fingerprint, []).append((i, j))
+                requests[fingerprint] = request
             self._results.append([None] * len(self._questions[i].requests))
             self._missing.append(len(self._questions[i].requests))
-        return [self._questions[i].requests[j] for i, j in self._place]
+        return requests
 
     @property
     def unanswered(self) -> int:
         """Questions that were asked for and have no answer yet."""
         return sum(missing > 0 for missing in self._missing)
 
-    def take(self, index: int, result: Result) -> int:
-        """Notes the result of one of the requests that `extend` gave.
-
-        Returns how many questions it completed, 0 or 1.
-        """
-        question, part = self._place[index]
-        self._results[question][part] = result
-        self._missing[question] -= 1
-        return int(self._missing[question] == 0)
+    def take(self, fingerprint: bytes, result: Result) -> int:
+        """Notes the result of a request that `extend` gave; returns the questions it completed."""
+        completed = 0
+        for question, part in self._places[fingerprint]:
+            self._results[question][part] = result
+            self._missing[question] -= 1
+            completed += self._missing[question] == 0
+        return completed
 
     def add_usage(self, usage: Usage) -> None:
         """Adds what some of the answers cost."""
@@ -159,6 +307,8 @@ class Answers:
             batching=self._usage.batching,
             packing=packing,
             notes=list(self._usage.notes),
+            reused=self.reused,
+            tokens=blake3(b"".join(self._fingerprints[: self._requests])).hexdigest(),
         )
 
 
@@ -189,4 +339,5 @@ def _answer(question: Question, results: Sequence[Result | None]) -> AnswerRecor
     if answer.error is None:
         score = question.score(good)
         answer.scores, answer.prediction = dict(score.metrics), score.prediction
+        answer.parsed = score.parsed
     return answer

@@ -145,7 +145,14 @@ class Runtime(ABC):
     name: ClassVar[str]
     options_type: ClassVar[type[RuntimeOptions]] = RuntimeOptions
 
+    options: RuntimeOptions
     usage: Usage
+
+    def alive(self) -> None:  # noqa: B027 - nobody need listen
+        """To be called now and then while answering: silence is taken for an engine that hangs.
+
+        The worker process puts its own function here.
+        """
 
     @classmethod
     @abstractmethod
@@ -161,6 +168,10 @@ class Runtime(ABC):
     @abstractmethod
     def settings(self) -> Settings:
         """How this model reads text."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """BLAKE3 of the model's files, in hexadecimal; needs no weights loaded."""
 
     @abstractmethod
     def limit_context(self, context_length: int) -> None:

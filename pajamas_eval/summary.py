@@ -1,5 +1,6 @@
 """Scores, comparisons and verdicts, computed from the answers in a result document."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,7 +11,14 @@ from pajamas_eval.comparisons import (
     overall_verdicts,
     rankings,
 )
-from pajamas_eval.document import AnswerRecord, AnswerSet, BenchmarkRecord, Document, ScoreSummary
+from pajamas_eval.document import (
+    AnswerRecord,
+    AnswerSet,
+    BenchmarkRecord,
+    Document,
+    ExtractionAudit,
+    ScoreSummary,
+)
 from pajamas_eval.statistics.clusters import mean_interval
 from pajamas_eval.statistics.proportions import wilson_interval
 
@@ -20,6 +28,12 @@ def summarize(document: Document) -> None:
     confidence = document.settings.confidence
     document.scores = [
         score for record in document.benchmarks for score in _scores(record, confidence)
+    ]
+    document.audits = [
+        _audit(record, answers)
+        for record in document.benchmarks
+        for answers in record.answer_sets
+        if any(answer.text is not None for answer in answers.answers)
     ]
     document.comparisons = compare_with_baseline(document)
     document.verdicts = overall_verdicts(document)
@@ -56,6 +70,29 @@ def _scores(record: BenchmarkRecord, confidence: float) -> Iterator[ScoreSummary
                     upper=upper,
                     standard_error=spread if np.isfinite(spread) else None,
                 )
+
+
+def _audit(record: BenchmarkRecord, answers: AnswerSet) -> ExtractionAudit:
+    counts = Counter(_outcome(answer, record.metrics[0]) for answer in answers.answers)
+    return ExtractionAudit(
+        benchmark=record.name,
+        label=answers.label,
+        correct=counts["correct"],
+        wrong=counts["wrong"],
+        unparseable=counts["unparseable"],
+        cut_off=counts["cut off"],
+        errors=counts["error"],
+    )
+
+
+def _outcome(answer: AnswerRecord, metric: str) -> str:
+    if answer.error is not None:
+        return "error"
+    if answer.scores[metric]:
+        return "correct"
+    if answer.finish_reason == "length":
+        return "cut off"
+    return "wrong" if answer.parsed else "unparseable"
 
 
 def errors(answers: AnswerSet) -> list[AnswerRecord]:

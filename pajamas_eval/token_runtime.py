@@ -386,6 +386,7 @@ class TokenRuntime(Runtime):
             parents=step.parents,
         )
         started = time.perf_counter()
+        self.alive()
         try:
             tokens = self.score(batch)
         except OutOfMemoryError as error:
@@ -447,6 +448,7 @@ class TokenRuntime(Runtime):
                             max_tokens=requests[i].max_tokens,
                             end_tokens=self.eos_token_ids,
                             decode=self.decode,
+                            alive=self.alive,
                         )
                     )
         generations.sort(key=lambda g: -len(g.prompt))

@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from blake3 import blake3
 
 from pajamas_eval.errors import PajamasError, RunError, UsageError, suggestion
 from pajamas_eval.model_spec import ModelSpec
@@ -28,9 +28,9 @@ from pajamas_eval.runtime import (
     Runtime,
     RuntimeOptions,
     Settings,
-    TokenPair,
     Usage,
 )
+from pajamas_eval.store.keys import fingerprint
 
 SEND_EVERY_SECONDS = 0.05
 """Results travel in groups this long: one message each would cost more than a small model."""
@@ -39,12 +39,38 @@ STDERR_TAIL = 2000
 """Characters of an engine's last words shown when it dies."""
 
 
+PATIENCE_SECONDS = 300.0
+"""How long an engine may show no sign of life while it answers."""
+
+LOADING_PATIENCE_SECONDS = 3600.0
+"""How long opening or loading a model may take: weights may come from a slow disk."""
+
+SIGN_OF_LIFE_SECONDS = 1.0
+"""How often a worker that has no results to send says that it is alive."""
+
+
+class WorkerDiedError(RunError):
+    """The worker process ended by itself."""
+
+
+class WorkerHungError(RunError):
+    """The worker process showed no sign of life, and was killed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a worker says of its model before the weights are loaded."""
+    """What a worker says of its model before the weights are loaded.
+
+    Attributes:
+        digest: BLAKE3 of the model's files, in hexadecimal.
+        options: Options that can change an answer, as the runtime resolved them.
+    """
 
     settings: Settings
     capabilities: Capabilities
+    digest: str
+    engine: Engine
+    options: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,88 +92,141 @@ class Finished:
 class Worker:
     """A spawned process with one model, driven over a pipe.
 
-    Every method raises `UsageError` where the model or its options are at fault, and `RunError`
-    where the process died or the engine failed.
+    Every method raises `UsageError` where the model or its options are at fault, `WorkerDiedError`
+    where the process ended, `WorkerHungError` where it was killed because it showed no sign of
+    life, and `RunError` where the engine failed otherwise.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(
+        self, spec: ModelSpec, log: Path | None = None, patience: float = PATIENCE_SECONDS
+    ) -> None:
+        """Starts the process.
+
+        Args:
+            spec: The model.
+            log: File that what the engine prints is appended to; a temporary one by default.
+            patience: Seconds that it may be silent while it answers.
+        """
         self.spec = spec
         self.label = spec.label
+        self._patience = patience
+        self._temporary = log is None
+        if log is None:
+            handle, name = tempfile.mkstemp(prefix="pajamas-eval-", suffix=".log")
+            os.close(handle)
+            log = Path(name)
+        self.log = log
+        self._begin()
+
+    def _begin(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        handle, name = tempfile.mkstemp(prefix="pajamas-eval-", suffix=".log")
-        os.close(handle)
-        self._log = Path(name)
         self._process = context.Process(
-            target=_serve, args=(theirs, spec.runtime, dict(spec.options), name), daemon=True
+            target=_serve,
+            args=(theirs, self.spec.runtime, dict(self.spec.options), str(self.log)),
+            daemon=True,
         )
-        self._process.start()
+        # Ctrl-C reaches every process of the terminal; this one decides what it means for workers.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
+    def restart(self) -> None:
+        """Replaces a process that died or hung by a new one; the model is to be opened again."""
+        self._end()
+        self._begin()
+
     def open(self) -> Opened:
-        """Reads tokenizer and metadata; cheap."""
-        opened = self._receive()
+        """Reads tokenizer and metadata; cheap, save for a digest that is not yet known."""
+        opened = self._receive(LOADING_PATIENCE_SECONDS)
         assert isinstance(opened, Opened)
         return opened
 
     def tokenize(self, requests: Sequence[Request]) -> list[list[int]]:
         """The tokens of each request."""
         self._send("tokenize", list(requests))
-        tokens: list[list[int]] = self._receive()
+        tokens: list[list[int]] = self._receive(LOADING_PATIENCE_SECONDS)
         return tokens
 
     def fingerprints(self, requests: Sequence[Request]) -> list[bytes]:
-        """A digest of each request's tokens: equal digests mean equal tokens, equally divided."""
+        """A digest of each request as the model reads it; equal ones have equal results."""
         self._send("fingerprints", list(requests))
-        digests: list[bytes] = self._receive()
+        digests: list[bytes] = self._receive(LOADING_PATIENCE_SECONDS)
         return digests
 
     def load(self, context_length: int) -> Loaded:
         """Reads the weights; sequences will have at most `context_length` tokens."""
         self._send("load", context_length)
-        loaded = self._receive()
+        loaded = self._receive(LOADING_PATIENCE_SECONDS)
         assert isinstance(loaded, Loaded)
         return loaded
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Result] | Finished]:
-        """Results as they come, and what they cost at the end."""
+    def answer(
+        self, requests: Sequence[Request]
+    ) -> Iterator[Sequence[tuple[int, Result]] | Finished]:
+        """Groups of results as they come, and what they cost at the end."""
         self._send("answer", list(requests))
         while True:
-            message = self._receive()
+            message = self._receive(self._patience)
             if isinstance(message, Finished):
                 yield message
                 return
-            yield from message
+            if message is not None:  # else a sign of life
+                yield message
 
     def close(self) -> None:
         """Ends the process, whatever it is doing."""
+        self._end()
+        if self._temporary or (self.log.exists() and not self.log.stat().st_size):
+            self.log.unlink(missing_ok=True)
+
+    def _end(self) -> None:
         self._connection.close()
-        self._process.join(timeout=1)
+        self._process.join(timeout=0.1)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-        self._log.unlink(missing_ok=True)
 
     def _send(self, method: str, argument: Any) -> None:
         try:
             self._connection.send((method, argument))
         except (BrokenPipeError, ConnectionError):
-            raise RunError(self._last_words()) from None
+            raise WorkerDiedError(self._last_words()) from None
 
-    def _receive(self) -> Any:
+    def _receive(self, patience: float) -> Any:
         try:
+            if not self._connection.poll(patience):
+                self._process.kill()
+                raise WorkerHungError(
+                    f"{self.label}: the worker process showed no sign of life for "
+                    f"{patience:g} seconds and was killed{self._tail()}"
+                )
             message = self._connection.recv()
         except (EOFError, ConnectionError):
-            raise RunError(self._last_words()) from None
+            raise WorkerDiedError(self._last_words()) from None
         if isinstance(message, PajamasError):
             raise type(message)(f"{self.label}: {message}") from None
         return message
 
     def _last_words(self) -> str:
         self._process.join(timeout=5)
-        tail = self._log.read_text("utf-8", "replace")[-STDERR_TAIL:].strip()
-        said = f"; it last said:\n{tail}" if tail else ""
-        return f"{self.label}: the worker process died (exit code {self._process.exitcode}){said}"
+        code = self._process.exitcode
+        how = f"exit code {code}"
+        if code is not None and code < 0:
+            how = f"killed by {signal.Signals(-code).name}"
+            if code == -signal.SIGKILL:
+                how += ", as the system does when memory runs out"
+        return f"{self.label}: the worker process died ({how}){self._tail()}"
+
+    def _tail(self) -> str:
+        try:
+            tail = self.log.read_text("utf-8", "replace")[-STDERR_TAIL:].strip()
+        except OSError:
+            tail = ""
+        return f"; it last said:\n{tail}" if tail else ""
 
 
 def _serve(
@@ -158,7 +237,15 @@ def _serve(
     gc.set_threshold(100_000)  # requests by the hundred thousand are no cycles to look for
     try:
         runtime = open_runtime(runtime_name, options)
-        connection.send(Opened(runtime.settings, runtime.capabilities))
+        connection.send(
+            Opened(
+                runtime.settings,
+                runtime.capabilities,
+                runtime.digest(),
+                runtime.engine(),
+                _decisive(runtime.options),
+            )
+        )
         while True:
             method, argument = connection.recv()
             if method == "tokenize":
@@ -167,7 +254,10 @@ def _serve(
                     [[*context.tolist(), *continuation.tolist()] for context, continuation in pairs]
                 )
             elif method == "fingerprints":
-                connection.send([_fingerprint(pair) for pair in runtime.tokenize(argument)])
+                pairs = runtime.tokenize(argument)
+                connection.send(
+                    [fingerprint(r, *pair) for r, pair in zip(argument, pairs, strict=True)]
+                )
             elif method == "load":
                 runtime.limit_context(argument)
                 started = time.perf_counter()
@@ -184,10 +274,11 @@ def _serve(
         connection.send(RunError(f"{type(error).__name__}: {_first_line(error)}"))
 
 
-def _fingerprint(pair: TokenPair) -> bytes:
-    context, continuation = pair
-    content = len(context).to_bytes(8, "little") + context.tobytes() + continuation.tobytes()
-    return blake3(content).digest(16)
+def _decisive(options: RuntimeOptions) -> dict[str, Any]:
+    """Options that can change an answer, beyond what settings and digest say already."""
+    told_otherwise = {"path", "n_ctx", "add_bos", "trust_remote_code", "allow_pickle"}
+    plain: dict[str, Any] = msgspec.to_builtins(options)
+    return {name: value for name, value in plain.items() if name not in told_otherwise}
 
 
 def _portable(error: PajamasError) -> PajamasError:
@@ -203,7 +294,7 @@ def _redirect_output(log: str) -> None:
     """Engines chat on both streams; the terminal belongs to the report."""
     sys.stdout.flush()
     sys.stderr.flush()
-    target = os.open(log, os.O_WRONLY | os.O_APPEND)
+    target = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)
@@ -213,6 +304,14 @@ def _answer(connection: Connection, runtime: Runtime, requests: Sequence[Request
     runtime.usage = Usage()
     pending: list[tuple[int, Result]] = []
     sent = time.perf_counter()
+
+    def alive() -> None:
+        nonlocal pending, sent
+        if time.perf_counter() - sent > SIGN_OF_LIFE_SECONDS:
+            connection.send(pending or None)
+            pending, sent = [], time.perf_counter()
+
+    runtime.alive = alive  # type: ignore[method-assign]
     for answer in runtime.answer(requests):
         pending.append(answer)
         if time.perf_counter() - sent > SEND_EVERY_SECONDS:

@@ -124,7 +124,7 @@ class GgufRuntime(TokenRuntime):
         return Identity(
             runtime=self.name,
             path=self.options.path,
-            digest=digest_of(self._files),
+            digest=self.digest(),
             size_bytes=sum(file.stat().st_size for file in self._files),
             architecture=self._metadata("general.architecture"),
             parameters=parameters,
@@ -134,6 +134,10 @@ class GgufRuntime(TokenRuntime):
             device=self.engine().device if self.options.n_gpu_layers else "CPU",
             versions={"llama-cpp-python": _version()},
         )
+
+    def digest(self) -> str:
+        """Digest of all parts of the file."""
+        return digest_of(self._files)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of each text; special tokens named in it are recognised."""

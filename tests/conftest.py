@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "passive"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# The user's own response store is never touched.
+os.environ["PAJAMAS_EVAL_STORE"] = os.path.join(
+    tempfile.mkdtemp(prefix="pajamas-eval-"), "responses.sqlite"
+)
 
 ROOT = Path(__file__).parent.parent
 DEMO_MODEL = ROOT / "examples" / "demo_model"

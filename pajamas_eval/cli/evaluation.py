@@ -1,5 +1,6 @@
 """`compare` and `run`: ask models questions and show the result."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,24 +11,36 @@ from pajamas_eval.cli.options import (
     confidence_option,
     margin_option,
     noise_options,
+    resume_option,
     run_options,
     until_decided_option,
 )
 
 
 @click.command(epilog=MODEL_HELP)
-@click.argument("models", nargs=-1, required=True, metavar="MODEL MODEL...")
+@click.argument("models", nargs=-1, metavar="MODEL MODEL...")
 @baseline_option
 @margin_option
 @confidence_option
 @until_decided_option
 @noise_options
+@resume_option
 @run_options()
-def compare(models: tuple[str, ...], margin: float, **options: Any) -> None:
-    """Ask several models the same questions and say which are no worse than the first."""
-    if len(models) < 2:
+def compare(models: tuple[str, ...], margin: float, resume: int | None, **options: Any) -> None:
+    """Ask several models the same questions and say which are no worse than the first.
+
+    `run:12` stands for the models of a stored run; nothing is run then.
+    """
+    if resume is not None:
+        if models:
+            raise click.UsageError("--resume goes on with a run as it was asked: name no models")
+        _resume(resume, options)
+    elif len(models) < 2:
         raise click.UsageError("compare needs two models or more; `run` takes one")
-    _run_and_show(models, margin=margin / 100, **options)
+    elif any(model.startswith("run:") for model in models):
+        _compare_stored(models, margin=margin / 100, **options)
+    else:
+        _run_and_show(models, margin=margin / 100, **options)
 
 
 @click.command(epilog=MODEL_HELP)
@@ -44,5 +57,38 @@ def _run_and_show(models: tuple[str, ...], **options: Any) -> None:
     from pajamas_eval.report.terminal import show
 
     document = run_models(models, **options)
+    show(document, output_console())
+    fail_if_any_failed(document)
+
+
+def _resume(run: int, options: dict[str, Any]) -> None:
+    from pajamas_eval.cli.running import resumed
+
+    asked = resumed(run, options["store"])
+    _run_and_show(**{**asked, "json_file": options["json_file"], "store": options["store"]})
+
+
+def _compare_stored(
+    models: tuple[str, ...],
+    baseline: str | None,
+    json_file: Path | None,
+    store: Path | None,
+    margin: float,
+    confidence: float,
+    **_: Any,
+) -> None:
+    from pajamas_eval.cli.running import fail_if_any_failed, output_console
+    from pajamas_eval.document import check_writable, write
+    from pajamas_eval.merging import merged, stored_documents
+    from pajamas_eval.report.terminal import show
+    from pajamas_eval.store import Store, default_path
+
+    if json_file:
+        check_writable(json_file)
+    with Store.open(store or default_path()) as opened:
+        documents = stored_documents(opened, models)
+    document = merged(documents, baseline, margin, confidence)
+    if json_file:
+        write(document, json_file)
     show(document, output_console())
     fail_if_any_failed(document)

@@ -79,9 +79,31 @@ def run_options(limit: int | None = None) -> Callable[[_Command], _Command]:
             type=click.Path(dir_okay=False, path_type=Path),
             help="Write everything, one record per question included.",
         ),
+        click.option(
+            "--store",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Where responses are kept (default: $PAJAMAS_EVAL_STORE, else the user's cache).",
+        ),
+        click.option("--no-store", is_flag=True, help="Compute everything anew, and keep nothing."),
+        click.option(
+            "--patience",
+            type=click.FloatRange(0, min_open=True),
+            default=300.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long an engine may show no sign of life before it is taken to hang.",
+        ),
     )
 
 
+store_option = click.option(
+    "--store",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The store (default: $PAJAMAS_EVAL_STORE, else the user's cache).",
+)
+resume_option = click.option(
+    "--resume", type=int, metavar="RUN", help="Go on with an earlier run; see `runs`."
+)
 baseline_option = click.option(
     "--baseline", help="Label of the model to compare with (default: the first)."
 )

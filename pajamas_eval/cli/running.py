@@ -1,5 +1,7 @@
 """Runs models as the command line asks for them."""
 
+import os
+import shlex
 import sys
 from contextlib import chdir
 from dataclasses import replace
@@ -9,13 +11,15 @@ from typing import Any
 
 from rich.console import Console
 
-from pajamas_eval.data import DataSource
+from pajamas_eval.data import ENVIRONMENT_VARIABLE, DataSource
 from pajamas_eval.document import Document, check_writable, write
 from pajamas_eval.errors import RunError, UsageError, suggestion
 from pajamas_eval.evaluate import Asked, evaluate
 from pajamas_eval.model_spec import ModelSpec, parse_specs
+from pajamas_eval.recording import Recording
 from pajamas_eval.registry import benchmark
 from pajamas_eval.report.progress import progress_for
+from pajamas_eval.store import Store, default_path
 
 
 def run_models(
@@ -25,12 +29,21 @@ def run_models(
     benchmarks: str,
     data: Path | None,
     json_file: Path | None,
+    store: Path | None = None,
+    no_store: bool = False,
     folder: Path = Path(),
     **asked: Any,
 ) -> Document:
     """Runs models and writes the result; `asked` are the fields of `Asked`.
 
     Args:
+        models: As they are typed.
+        baseline: Label of the one to compare with.
+        benchmarks: Names, separated by commas.
+        data: Folder with data sets.
+        json_file: Where the result goes.
+        store: Where responses are kept; the default store if nothing.
+        no_store: Keep nothing, and find nothing.
         folder: Where the models' paths start; the others start here.
 
     Raises:
@@ -50,18 +63,64 @@ def run_models(
     names = list(dict.fromkeys(name.strip() for name in benchmarks.split(",") if name.strip()))
     if not names:
         raise UsageError("no benchmark is named")
+    source = DataSource(data)
+    chosen = [benchmark(name) for name in names]
     if json_file:
         check_writable(json_file)
-    document = evaluate(
-        specs,
-        [benchmark(name) for name in names],
-        DataSource(data),
-        progress_for(Console(stderr=True, emoji=False)),
-        Asked(**asked),
-    )
+
+    def evaluated(recording: Recording | None) -> Document:
+        progress = progress_for(Console(stderr=True, emoji=False))
+        return evaluate(specs, chosen, source, progress, Asked(**asked), recording)
+
+    if no_store:
+        document = evaluated(None)
+    else:
+        path = store or default_path()
+        with Store.open(path) as opened:
+            recording = Recording(
+                opened,
+                {
+                    "models": list(models),
+                    "baseline": baseline,
+                    "benchmarks": benchmarks,
+                    "data": str(data.absolute()) if data else os.environ.get(ENVIRONMENT_VARIABLE),
+                    "folder": str(folder.absolute()),
+                    **asked,
+                },
+            )
+            try:
+                with recording.ending() as ending:
+                    document = ending.document = evaluated(recording)
+            except KeyboardInterrupt as interrupt:
+                where = "" if store is None else f" --store {shlex.quote(str(store))}"
+                interrupt.add_note(
+                    "what was computed is kept; to go on: "
+                    f"pajamas-eval compare --resume {recording.number}{where}"
+                )
+                raise
     if json_file:  # before anything is shown: whatever the terminal does, the results are safe
         write(document, json_file)
     return document
+
+
+def resumed(run: int, store: Path | None) -> dict[str, Any]:
+    """What an earlier run was asked, as arguments of `run_models`.
+
+    Raises:
+        UsageError: There is no such run, or its models were elsewhere and are gone.
+    """
+    with Store.open(store or default_path()) as opened:
+        asked: dict[str, Any] = dict(opened.runs.get(run).asked)
+    folder = Path(asked["folder"])
+    if not folder.is_dir():
+        raise UsageError(f"run {run} was started in {folder}, which is no longer there")
+    return {
+        **asked,
+        "models": tuple(asked["models"]),
+        "data": Path(asked["data"]) if asked["data"] else None,
+        "same_weights": tuple(asked.get("same_weights", ())),
+        "folder": folder,
+    }
 
 
 def _named_from_here(spec: ModelSpec, folder: Path) -> ModelSpec:

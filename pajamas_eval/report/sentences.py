@@ -44,7 +44,7 @@ def of_run(document: Document) -> Iterator[str]:
             "stated confidence, the intervals are those of a fixed number of questions."
         )
     for model in document.models:
-        for note in model.identity.notes if model.identity else ():
+        for note in [*(model.identity.notes if model.identity else ()), *model.notes]:
             yield f"{printable(model.label)}: {printable(note)}"
     for model in document.models:
         if model.error:

@@ -6,7 +6,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pajamas_eval.document import AnswerSet, BenchmarkRecord, Document, ScoreSummary
+from pajamas_eval.document import (
+    AnswerSet,
+    BenchmarkRecord,
+    Document,
+    ExtractionAudit,
+    ScoreSummary,
+)
 from pajamas_eval.report import sentences
 from pajamas_eval.report.text import percent, plural, points, printable, rate, size
 from pajamas_eval.summary import errors
@@ -44,8 +50,8 @@ def _models(document: Document) -> Table:
             printable(known.quantization, markup=True) if known else "?",
             f"{known.bits_per_weight:.2f}" if known else "?",
             size(known.size_bytes) if known else "?",
-            size(model.peak_memory_bytes),
-            f"{model.load_seconds:.1f} s",
+            size(model.peak_memory_bytes) if model.load_seconds else "not loaded",
+            f"{model.load_seconds:.1f} s" if model.load_seconds else "",
         )
     return table
 
@@ -62,12 +68,15 @@ def _benchmark(document: Document, record: BenchmarkRecord) -> Table:
     interval = rf"\[{100 * document.settings.confidence:g} %]"
     table.add_column(f"{record.metrics[0]}\n{interval}", no_wrap=True)
     for metric in record.metrics[1:]:
-        table.add_column(metric.replace("_", " "), justify="right")
+        table.add_column("\n".join(metric.rsplit("_", 1)).replace("_", " "), justify="right")
     if compared:
         table.add_column(f"difference\n{interval}", no_wrap=True)
         table.add_column("flips\n+/−", justify="right", no_wrap=True)
         margin = f"{100 * document.settings.margin:g}"
         table.add_column(f"verdict\n(margin {margin})", no_wrap=True)
+    if _generated(document, record):
+        for heading in ("wrong", "un-\nparsed", "cut\noff"):
+            table.add_column(heading, justify="right", no_wrap=True)
     if any(errors(answers) for answers in record.answer_sets):
         table.add_column("errors", justify="right")
     table.add_column("tokens/s", justify="right", no_wrap=True)
@@ -105,10 +114,27 @@ def _row(
             yield f"{points(comparison.difference)} {bounds}"
             yield f"{comparison.gains}/{comparison.losses}"
             yield comparison.verdict or "noise"
+    if _generated(document, record):
+        audit = _audit(document, record.name, answers.label)
+        counts = (audit.wrong, audit.unparseable, audit.cut_off) if audit else ("", "", "")
+        yield from map(str, counts)
     if any(errors(a) for a in record.answer_sets):
         yield str(len(errors(answers)))
-    speed = answers.evaluated_tokens / answers.engine_seconds if answers.engine_seconds else 0.0
-    yield rate(speed)
+    if answers.engine_seconds:
+        yield rate(answers.evaluated_tokens / answers.engine_seconds)
+    else:
+        yield "stored" if answers.reused else rate(0.0)
+
+
+def _generated(document: Document, record: BenchmarkRecord) -> bool:
+    return any(audit.benchmark == record.name for audit in document.audits)
+
+
+def _audit(document: Document, benchmark: str, label: str) -> ExtractionAudit | None:
+    for audit in document.audits:
+        if (audit.benchmark, audit.label) == (benchmark, label):
+            return audit
+    return None
 
 
 def _score(document: Document, benchmark: str, label: str, metric: str) -> ScoreSummary:

@@ -50,6 +50,10 @@ MIGRATIONS: tuple[Migration, ...] = (
         """,
         f"PRAGMA application_id = {APPLICATION_ID}",
     ),
+    (
+        # JSON of what a report says of a model, for runs that find everything here.
+        "ALTER TABLE models ADD COLUMN description TEXT",
+    ),
 )
 """The migration at index n leads from version n to n + 1; a released one is never changed."""
 

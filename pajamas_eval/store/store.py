@@ -80,6 +80,21 @@ class Store:
             ).fetchone()
         return int(number)
 
+    def describe(self, model: int, description: str) -> None:
+        """Keeps JSON that describes a model, for those that do not load it."""
+        with self.database.writing() as connection:
+            connection.execute(
+                "UPDATE models SET description = ? WHERE id = ?", (description, model)
+            )
+
+    def description(self, model: int) -> str | None:
+        """What `describe` kept, if anything."""
+        with self.database.reading() as connection:
+            row = connection.execute(
+                "SELECT description FROM models WHERE id = ?", (model,)
+            ).fetchone()
+        return None if row is None or row[0] is None else str(row[0])
+
     def get(self, keys: Iterable[bytes]) -> dict[bytes, Response]:
         """Those of the keys that have a response, with it."""
         wanted = sorted(set(keys))  # neighbours share a page

@@ -52,11 +52,11 @@ def main(runtime: str, model: str, file: str, *settings: str) -> None:
             if isinstance(message, Finished):
                 finished = message
                 continue
-            i, result = message
-            if isinstance(result, Failure):
-                raise RuntimeError(f"request {i}: {result.error}")
-            is_text = isinstance(result, GenerationResult)
-            answers[i] = result.text if is_text else result.log_probability
+            for i, result in message:
+                if isinstance(result, Failure):
+                    raise RuntimeError(f"request {i}: {result.error}")
+                is_text = isinstance(result, GenerationResult)
+                answers[i] = result.text if is_text else result.log_probability
         finished_at = time.perf_counter()
     finally:
         worker.close()

@@ -102,6 +102,9 @@ class FakeRuntime(TokenRuntime):
     def engine(cls) -> Engine:
         return Engine({"fake": "1"}, "CPU")
 
+    def digest(self) -> str:
+        return "0" * 64
+
     def load(self) -> Identity:
         raise NotImplementedError
 

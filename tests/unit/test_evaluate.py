@@ -29,7 +29,7 @@ from pajamas_eval.requests import (
     Result,
 )
 from pajamas_eval.respondent import Answers
-from pajamas_eval.runtime import Capabilities, Settings, Usage
+from pajamas_eval.runtime import Capabilities, Engine, Settings, Usage
 from pajamas_eval.worker import Finished, Loaded, Opened
 
 BOS = 1
@@ -49,7 +49,8 @@ class Stub:
 
     opened: list["Stub"]
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, log: Path | None, patience: float) -> None:
+        del log, patience
         self.spec, self.label, self.options = spec, spec.label, dict(spec.options)
         self.asked: list[Request] = []
         self.closed = 0
@@ -67,7 +68,8 @@ class Stub:
             eos_token="",
             chat_template=self.options.get("template"),  # type: ignore[arg-type]
         )
-        return Opened(settings, Capabilities(frozenset(kinds)))  # type: ignore[call-overload]
+        capabilities = Capabilities(frozenset(kinds))  # type: ignore[call-overload]
+        return Opened(settings, capabilities, "d" * 64, Engine({"stub": "1"}, "CPU"), {})
 
     @property
     def prefix(self) -> tuple[int, ...]:
@@ -90,14 +92,16 @@ class Stub:
             raise UsageError(f"{self.label}: the weights are broken")
         return Loaded(identity(path=str(self.options["path"])), 0.25)
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Result] | Finished]:
+    def answer(
+        self, requests: Sequence[Request]
+    ) -> Iterator[Sequence[tuple[int, Result]] | Finished]:
         self.asked += requests
         order = list(range(len(requests)))
         random.Random(5).shuffle(order)
         for done, i in enumerate(order):
             if done == self.options.get("fails_after"):
                 raise RunError(f"{self.label}: the worker process died")
-            yield i, self._result(requests, i)
+            yield [(i, self._result(requests, i))]
         usage = Usage(evaluated_tokens=10 * len(requests), engine_seconds=2.0, notes=["a note"])
         yield Finished(usage, 1000)
 
@@ -282,13 +286,23 @@ def likely(log_probability: float) -> LogLikelihoodResult:
     return LogLikelihoodResult(log_probability, False, 1, 1, 5)
 
 
+def gather(data: DataSource) -> Answers:
+    """Answers to six questions; the i-th request has the fingerprint `key(i)`."""
+    gathering = Answers(prepare(Mmlu("mmlu_anatomy"), data), [key(i) for i in range(24)])
+    assert list(gathering.extend(6)) == [key(i) for i in range(24)]
+    return gathering
+
+
+def key(i: int) -> bytes:
+    return bytes([i])
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_results_may_come_in_any_order(data: DataSource, seed: int) -> None:
-    gathering = Answers(prepare(Mmlu("mmlu_anatomy"), data))
-    gathering.extend(6)
+    gathering = gather(data)
     order = list(range(24))
     random.Random(seed).shuffle(order)
-    completed = [gathering.take(i, likely(-float(i))) for i in order]
+    completed = [gathering.take(key(i), likely(-float(i))) for i in order]
     assert sum(completed) == 6
     assert completed[-1] == 1
     found = gathering.answer_set("q4").answers
@@ -298,20 +312,18 @@ def test_results_may_come_in_any_order(data: DataSource, seed: int) -> None:
 
 
 def test_a_question_with_a_failed_request_is_an_error_and_has_no_score(data: DataSource) -> None:
-    gathering = Answers(prepare(Mmlu("mmlu_anatomy"), data))
-    gathering.extend(6)
+    gathering = gather(data)
     for i in range(24):
-        gathering.take(i, Failure(f"failure {i}") if i in (5, 6) else likely(0.0))
+        gathering.take(key(i), Failure(f"failure {i}") if i in (5, 6) else likely(0.0))
     found = gathering.answer_set("q4").answers
     assert [a.error for a in found] == [None, "failure 5", None, None, None, None]
     assert (found[1].scores, found[1].prediction) == ({}, None)
 
 
 def test_a_question_that_was_not_reached_is_an_error(data: DataSource) -> None:
-    gathering = Answers(prepare(Mmlu("mmlu_anatomy"), data))
-    gathering.extend(6)
+    gathering = gather(data)
     for i in range(6):
-        gathering.take(i, likely(0.0))
+        gathering.take(key(i), likely(0.0))
     found = gathering.answer_set("q4").answers
     assert found[0].error is None
     assert {a.error for a in found[1:]} == {"the model did not get to this question"}

@@ -142,7 +142,13 @@ class Ran:
         self.result = pair(200)
 
     def __call__(
-        self, specs: Sequence[Any], benchmarks: Sequence[Any], data: Any, _: object, asked: Asked
+        self,
+        specs: Sequence[Any],
+        benchmarks: Sequence[Any],
+        data: Any,
+        _: object,
+        asked: Asked,
+        __: object,
     ) -> Document:
         self.labels = [spec.label for spec in specs]
         self.paths = [str(spec.options["path"]) for spec in specs]

@@ -1,0 +1,138 @@
+"""`runs`, `show` and `store`: what earlier runs left."""
+
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pajamas_eval.cli.options import store_option
+from pajamas_eval.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pajamas_eval.store import Store
+
+
+@contextmanager
+def _opened(path: Path | None) -> "Iterator[Store]":
+    from pajamas_eval.store import Store, default_path
+
+    with Store.open(path or default_path()) as store:
+        yield store
+
+
+@click.command()
+@store_option
+def runs(store: Path | None) -> None:
+    """Show the runs that are recorded."""
+    from pajamas_eval.report.stored import runs_table
+
+    with _opened(store) as opened:
+        _print(runs_table(opened.runs.all()))
+
+
+@click.command()
+@click.argument("run", type=int)
+@store_option
+def show(run: int, store: Path | None) -> None:
+    """Show what a run found, as it did when it ended."""
+    from pajamas_eval.cli.running import output_console
+    from pajamas_eval.document import decode
+    from pajamas_eval.recording import log_folder
+    from pajamas_eval.report import terminal
+    from pajamas_eval.report.stored import asked
+
+    with _opened(store) as opened:
+        recorded = opened.runs.get(run)
+        content = opened.runs.document(run)
+        logs = sorted(log_folder(opened).glob(f"run{run}-*.log"))
+    console = output_console()
+    for line in asked(recorded, logs):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if content is not None:
+        console.print()
+        terminal.show(decode(content, f"run {run}"), console)
+
+
+@click.group()
+def store() -> None:
+    """Look at the response store, tidy it, copy it out or check it."""
+
+
+@store.command()
+@store_option
+def info(store: Path | None) -> None:
+    """Say where the store is and what it holds."""
+    from pajamas_eval.report.stored import info_lines
+    from pajamas_eval.store import info
+
+    with _opened(store) as opened:
+        for line in info_lines(info(opened)):
+            click.echo(line)
+
+
+@store.command()
+@click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Only these.")
+@click.option("--model", help="Only this model's: its label, or the start of its digest.")
+@store_option
+def prune(older_than: float | None, model: str | None, store: Path | None) -> None:
+    """Remove responses of some age or of one model, and give back their space."""
+    from pajamas_eval.recording import log_folder
+    from pajamas_eval.report.text import plural, size
+    from pajamas_eval.store import prune
+
+    age = None if older_than is None else timedelta(days=older_than)
+    with _opened(store) as opened:
+        removed = prune(opened, older_than=age, model=model)
+        left = {f"run{run.id}-" for run in opened.runs.all()}
+        for log in log_folder(opened).glob("run*.log"):
+            if log.name.partition("-")[0] + "-" not in left:
+                log.unlink(missing_ok=True)
+    click.echo(
+        f"removed {plural(removed.responses, 'response')} and {plural(removed.runs, 'run')}, "
+        f"{size(max(removed.freed_bytes, 0))} freed"
+    )
+
+
+@store.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@store_option
+def export(file: Path, store: Path | None) -> None:
+    """Write everything as JSON lines."""
+    from pajamas_eval.document import check_writable
+    from pajamas_eval.report.text import plural
+    from pajamas_eval.store import export
+
+    check_writable(file)
+    with _opened(store) as opened:
+        try:
+            with file.open("w", encoding="ascii") as out:
+                count = export(opened, out)
+        except OSError as error:
+            raise UsageError(f"cannot write {file}: {error.strerror}") from None
+    click.echo(f"wrote {plural(count, 'record')} to {file}")
+
+
+@store.command()
+@store_option
+def verify(store: Path | None) -> None:
+    """Check that the file is whole and everything in it can be read."""
+    from pajamas_eval.report.text import plural
+    from pajamas_eval.store import verify
+
+    with _opened(store) as opened:
+        found = verify(opened)
+    for problem in found.problems:
+        click.echo(problem)
+    if found.problems:
+        raise RunError(f"{plural(len(found.problems), 'problem')} in the store")
+    click.echo(f"whole: {plural(found.responses, 'response')}, {plural(found.runs, 'run')}")
+
+
+def _print(table: object) -> None:
+    from pajamas_eval.cli.running import output_console
+
+    output_console().print(table)

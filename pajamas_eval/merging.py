@@ -1,0 +1,175 @@
+"""Puts the results of several runs together, where they were asked the same."""
+
+from collections.abc import Sequence
+
+from pajamas_eval.document import (
+    BenchmarkRecord,
+    Document,
+    Fairness,
+    RunSettings,
+    TokenCheck,
+    decode,
+)
+from pajamas_eval.errors import UsageError, suggestion
+from pajamas_eval.store import Store
+from pajamas_eval.summary import summarize
+
+_SAME = ("seed", "shots", "context_length", "chat_template", "exact", "until_decided")
+"""Settings of a run that its answers depend on."""
+
+
+def stored_documents(store: Store, names: Sequence[str]) -> list[tuple[str, Document]]:
+    """The result documents of `run:12` and the like.
+
+    Raises:
+        UsageError: A name is of another kind, or the run left no result.
+    """
+    documents = []
+    for name in names:
+        number = name.removeprefix("run:")
+        if number == name:
+            raise UsageError(
+                f"{name}: stored runs can be compared with stored runs only (run:12 run:15)"
+            )
+        if not number.isdecimal() or len(number) > 15:
+            raise UsageError(f"{name}: a run has a number; see `pajamas-eval runs`")
+        content = store.runs.document(int(number))
+        if content is None:
+            raise UsageError(
+                f"run {number} left no result; go on with it: pajamas-eval compare --resume "
+                f"{number}"
+            )
+        documents.append((name, decode(content, name)))
+    return documents
+
+
+def merged(
+    documents: Sequence[tuple[str, Document]],
+    baseline: str | None,
+    margin: float,
+    confidence: float,
+) -> Document:
+    """One document with the models of all; the first one's baseline is that of all by default.
+
+    Models of equal labels are told apart by the name of their run.
+
+    Args:
+        documents: Each with its name.
+        baseline: Label of the model to compare with.
+        margin: Loss that a variant may have, as a proportion.
+        confidence: Of verdicts and intervals.
+
+    Raises:
+        UsageError: The runs were not asked the same, or nothing has the label.
+    """
+    first_name, first = documents[0]
+    for name, document in documents[1:]:
+        for setting in _SAME:
+            ours, theirs = getattr(first.settings, setting), getattr(document.settings, setting)
+            if ours != theirs:
+                raise UsageError(
+                    f"not comparable: {setting.replace('_', ' ')} is {ours} in {first_name} and "
+                    f"{theirs} in {name}"
+                )
+    labels = _labels(documents)
+    records = [
+        _record(name, documents, labels) for name in (record.name for record in first.benchmarks)
+    ]
+    if not any(records):
+        raise UsageError("not comparable: the runs have no benchmark in common")
+    known = [label for of_document in labels for label in of_document.values()]
+    if baseline is not None and baseline not in known:
+        raise UsageError(
+            f"no model has the label {baseline!r}{suggestion(baseline, known)} "
+            f"(labels: {', '.join(known)})"
+        )
+    chosen = baseline or labels[0][first.baseline]
+    document = Document(
+        format_version=first.format_version,
+        program_version=first.program_version,
+        created=first.created,
+        machine=first.machine,
+        settings=RunSettings(
+            seed=first.settings.seed,
+            limit=first.settings.limit,
+            shots=first.settings.shots,
+            context_length=first.settings.context_length,
+            chat_template=first.settings.chat_template,
+            exact=first.settings.exact,
+            confidence=confidence,
+            margin=margin,
+            until_decided=first.settings.until_decided,
+        ),
+        baseline=chosen,
+        models=[],
+        fairness=Fairness(prompts=first.fairness.prompts, tokens=[], notes=[]),
+        benchmarks=[record for record in records if record],
+    )
+    for (name, source), renamed in zip(documents, labels, strict=True):
+        for model in source.models:
+            model.label = renamed[model.label]
+            document.models.append(model)
+        if source.machine != first.machine:
+            document.fairness.notes.append(
+                f"{name} ran on another machine: {source.machine.processor}"
+            )
+    document.models.sort(key=lambda model: model.label != chosen)
+    document.fairness.tokens = list(_token_checks(document))
+    summarize(document)
+    return document
+
+
+def _labels(documents: Sequence[tuple[str, Document]]) -> list[dict[str, str]]:
+    """The label in the merged document of each model, by its own label."""
+    seen: set[str] = set()
+    labels = []
+    for name, document in documents:
+        of_document = {}
+        for model in document.models:
+            label = model.label if model.label not in seen else f"{name}:{model.label}"
+            seen.add(label)
+            of_document[model.label] = label
+        labels.append(of_document)
+    return labels
+
+
+def _record(
+    name: str,
+    documents: Sequence[tuple[str, Document]],
+    labels: Sequence[dict[str, str]],
+) -> BenchmarkRecord | None:
+    """One benchmark with the answers of all runs; nothing where a run has not asked it."""
+    records = []
+    for run, document in documents:
+        found = next((r for r in document.benchmarks if r.name == name), None)
+        if found is None:
+            return None
+        records.append((run, found))
+    first_run, first = records[0]
+    asked = [(q.doc_id, q.prompt_hash) for q in first.questions]
+    for run, record in records[1:]:
+        if [(q.doc_id, q.prompt_hash) for q in record.questions] != asked:
+            raise UsageError(
+                f"not comparable: {first_run} and {run} asked different questions of {name} "
+                "(another --limit, or other data)"
+            )
+    for (_, record), renamed in zip(records, labels, strict=True):
+        for answers in record.answer_sets:
+            answers.label = renamed[answers.label]
+    first.answer_sets = [a for _, record in records for a in record.answer_sets]
+    return first
+
+
+def _token_checks(document: Document) -> list[TokenCheck]:
+    """What the digests of all tokens say: all the same, or not."""
+    checks = []
+    for model in document.models[1:]:
+        identical = total = 0
+        for record in document.benchmarks:
+            sets = {a.label: a for a in record.answer_sets}
+            ours, theirs = sets.get(model.label), sets.get(document.baseline)
+            if ours and theirs:
+                total += len(ours.answers)
+                identical += len(ours.answers) * (ours.tokens == theirs.tokens)
+        checks.append(TokenCheck(label=model.label, identical=identical, total=total))
+    return checks

@@ -1,0 +1,88 @@
+"""A run in the store: what it was asked, what it computes, its engines' logs, and how it ends."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pajamas_eval import __version__
+from pajamas_eval.document import Document, encode, this_machine
+from pajamas_eval.errors import PajamasError
+from pajamas_eval.store import ModelIdentity, Store
+from pajamas_eval.store.model_responses import ModelResponses
+from pajamas_eval.worker import Opened, Worker
+
+
+class Recording:
+    """One run of this process, in an open store."""
+
+    def __init__(self, store: Store, asked: Mapping[str, Any]) -> None:
+        """Begins a run.
+
+        Args:
+            store: Where it is recorded.
+            asked: What the user asked for, with a JSON form.
+        """
+        self._store = store
+        self.number = store.runs.begin(
+            asked, machine=this_machine(), versions={"pajamas-eval": __version__}
+        )
+
+    def log(self, label: str) -> Path:
+        """The file for what a model's engine prints."""
+        folder = log_folder(self._store)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"run{self.number}-{file_name(label)}.log"
+
+    def responses(self, worker: Worker, opened: Opened, context_length: int) -> ModelResponses:
+        """What a model answered in this run and in earlier ones."""
+        identity = ModelIdentity(
+            digest=opened.digest,
+            runtime=worker.spec.runtime,
+            versions=opened.engine.versions,
+            settings={
+                "options": opened.options,
+                "device": opened.engine.device,
+                "prefix_tokens": list(opened.settings.prefix_tokens),
+                "context_length": context_length,
+            },
+        )
+        return ModelResponses(self._store, self.number, identity, worker.label)
+
+    @contextmanager
+    def ending(self) -> Iterator["Ending"]:
+        """Records how the run ends, whatever happens inside."""
+        ending = Ending()
+        try:
+            yield ending
+        except (KeyboardInterrupt, SystemExit):
+            self._store.runs.finish(self.number, "interrupted")
+            raise
+        except PajamasError:
+            self._store.runs.finish(self.number, "failed")
+            raise
+        document = ending.document
+        failed = document is None or any(model.error for model in document.models)
+        self._store.runs.resolve(self.number, document.settings if document else None)
+        self._store.runs.finish(
+            self.number,
+            "failed" if failed else "finished",
+            encode(document) if document else None,
+        )
+
+
+class Ending:
+    """Takes the document that a run ends with."""
+
+    document: Document | None = None
+
+
+def log_folder(store: Store) -> Path:
+    """Where the logs of a store's runs lie."""
+    return store.database.path.with_name(store.database.path.name + "-logs")
+
+
+def file_name(label: str) -> str:
+    """A label as a part of a file name: nothing in it can leave the folder."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", label)[:80]

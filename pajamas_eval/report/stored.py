@@ -1,0 +1,60 @@
+"""What the store holds, for people."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from pajamas_eval.report.text import plural, printable, size
+from pajamas_eval.store import Run
+from pajamas_eval.store.maintenance import StoreInfo
+
+
+def runs_table(runs: Sequence[Run]) -> Table:
+    """All runs, the oldest first."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("run", justify="right")
+    for heading in ("started (UTC)", "state"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("computed", justify="right", no_wrap=True)
+    for heading in ("models", "benchmarks"):
+        table.add_column(heading, overflow="fold")
+    for run in runs:
+        table.add_row(
+            str(run.id),
+            f"{run.started:%Y-%m-%d %H:%M}",
+            run.state,
+            f"{run.computed:,}",
+            printable(" ".join(run.asked["models"]), markup=True),
+            printable(run.asked["benchmarks"], markup=True),
+        )
+    return table
+
+
+def asked(run: Run, logs: Sequence[Path]) -> Iterator[str]:
+    """What a run was asked and how it went."""
+    ended = f", ended {run.finished:%Y-%m-%d %H:%M:%S}" if run.finished else ""
+    yield f"run {run.id}: {run.state}, started {run.started:%Y-%m-%d %H:%M:%S} UTC{ended}"
+    yield f"models: {printable(' '.join(run.asked['models']))}"
+    yield f"benchmarks: {printable(run.asked['benchmarks'])}"
+    shown = {"models", "benchmarks"}
+    given = [f"{k} {v}" for k, v in run.asked.items() if k not in shown and v not in (None, [])]
+    yield f"asked with: {printable(', '.join(given))}"
+    yield f"computed {plural(run.computed, 'response')}, {run.duplicates} of them twice"
+    for log in logs:
+        yield f"log: {printable(str(log))}"
+    if run.state in ("interrupted", "failed"):
+        yield f"to go on: pajamas-eval compare --resume {run.id}"
+
+
+def info_lines(info: StoreInfo) -> Iterator[str]:
+    """Where the store is and what it holds."""
+    yield f"{printable(str(info.path))}: {size(info.size_bytes)}, version {info.schema_version}"
+    states = ", ".join(f"{count} {state}" for state, count in sorted(info.runs.items()))
+    yield f"{plural(info.responses, 'response')}; runs: {states or 'none'}"
+    for model in info.models:
+        yield (
+            f"  {printable(model.label)}: {plural(model.responses, 'response')} "
+            f"({model.identity.runtime}, digest {model.identity.digest[:12]})"
+        )
