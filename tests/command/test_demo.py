@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pajamas_eval.document import Document, read
+from pajamas_eval.statistics.verdicts import Verdict
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = Path(sys.executable).with_name("pajamas-eval")
@@ -33,7 +34,10 @@ def demo(
     out = tmp_path_factory.mktemp("demo") / "demo.json"
     models = [f"original={original}", *(str(variants / name) for name in VARIANTS)]
     result = subprocess.run(
-        [COMMAND, "compare", *models, "--json", out], capture_output=True, text=True, check=False
+        [COMMAND, "compare", *models, "--margin", "5", "--json", out],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout, read(out)
@@ -76,6 +80,35 @@ def test_the_original_is_mostly_right_and_two_bits_are_not_enough(
     }
     assert flips["demo-mlx-2bit"] > 5 * max(1, flips["demo-f16"])
     assert flips["demo-q2_k"] > flips["demo-q8_0"]
+
+
+def test_eight_bits_are_no_worse_and_two_bits_are_worse(demo: tuple[str, Document]) -> None:
+    _, document = demo
+    verdicts = {v.label: v.verdict for v in document.verdicts}
+    for label in ("demo-f16", "demo-q8_0", "demo-mlx-8bit"):
+        assert verdicts[label] is Verdict.NO_WORSE
+    for label in ("demo-q2_k", "demo-mlx-2bit"):
+        assert verdicts[label] is Verdict.WORSE
+
+
+def test_questions_asked_until_decided_give_the_verdicts_of_all(
+    demo: tuple[str, Document], original: Path, variants: Path, tmp_path: Path
+) -> None:
+    """The full run's answers are in the store: nothing is computed again."""
+    out = tmp_path / "early.json"
+    models = [f"original={original}", *(str(variants / name) for name in VARIANTS)]
+    subprocess.run(
+        [COMMAND, "compare", *models, "--margin", "5", "--until-decided", "--json", out],
+        check=True,
+        capture_output=True,
+    )
+    early, (_, full) = read(out), demo
+    assert [(v.label, v.verdict) for v in early.verdicts] == [
+        (v.label, v.verdict) for v in full.verdicts
+    ]
+    asked = sum(len(s.answers) for r in early.benchmarks for s in r.answer_sets[1:])
+    assert asked < 0.9 * 500 * len(VARIANTS)
+    assert not sum(s.evaluated_tokens for r in early.benchmarks for s in r.answer_sets)
 
 
 def test_f16_in_llama_cpp_scores_as_the_original(demo: tuple[str, Document]) -> None:

@@ -1,0 +1,178 @@
+"""The real command with three real engines, killed at random moments and resumed.
+
+`KILLS` sets the number of kills of each kind; the figures in the documentation are of 20.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from pajamas_eval.document import AnswerRecord, Document, read
+from pajamas_eval.store import Store, verify
+
+COMMAND = Path(sys.executable).with_name("pajamas-eval")
+KILLS = int(os.environ.get("KILLS", "4"))
+LONGEST_WAIT = 8.0
+"""Seconds before a kill: about what loading and answering take."""
+
+pytestmark = pytest.mark.engine
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    """The command, in a process group of its own as a shell gives it."""
+    return subprocess.Popen(
+        [str(COMMAND), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def asked(original: Path, variants: Path) -> list[str]:
+    models = [f"original={original}", variants / "demo-q8_0.gguf", variants / "demo-mlx-8bit"]
+    return [*map(str, models), "-b", "pajamas_knowledge,pajamas_arithmetic", "--limit", "60"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(asked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Document:
+    out = tmp_path_factory.mktemp("reference") / "out.json"
+    subprocess.run(
+        [COMMAND, "compare", *asked, "--no-store", "--json", out], check=True, capture_output=True
+    )
+    return read(out)
+
+
+def workers(parent: int) -> list[int]:
+    """Processes that a process has spawned with a model in them."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+            command = (stat.parent / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and b"spawn_main" in command:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def kill_a_worker(process: subprocess.Popen[str], choose: random.Random) -> int:
+    """The command goes on; a second death of the same model's worker is its end."""
+    there = workers(process.pid)
+    if there:
+        os.kill(choose.choice(there), signal.SIGKILL)
+    process.communicate()
+    return len(there[:1])
+
+
+def kill_the_parent(process: subprocess.Popen[str], choose: random.Random) -> int:
+    orphans = workers(process.pid)
+    process.kill()
+    process.communicate()
+    until = time.monotonic() + 20  # a step of the engine may have to end first
+    while any(Path(f"/proc/{orphan}").exists() for orphan in orphans):
+        assert time.monotonic() < until, "a worker outlived its parent"
+        time.sleep(0.1)
+    return 1
+
+
+def press_ctrl_c(process: subprocess.Popen[str], choose: random.Random) -> int:
+    if process.poll() is not None:
+        process.communicate()
+        return 0
+    os.killpg(process.pid, signal.SIGINT)
+    pressed = time.monotonic()
+    output, _ = process.communicate()
+    assert "Traceback" not in output
+    if process.returncode == 0:  # it had just finished
+        return 0
+    assert process.returncode == 130, output
+    assert time.monotonic() - pressed < 3  # a second, on a machine that does nothing else
+    return 1
+
+
+KINDS: Sequence[Callable[[subprocess.Popen[str], random.Random], int]] = (
+    kill_a_worker,
+    kill_the_parent,
+    press_ctrl_c,
+)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds workers through /proc")
+@pytest.mark.parametrize("kill", KINDS)
+def test_what_is_killed_and_resumed_ends_as_if_nothing_had_happened(
+    kill: Callable[[subprocess.Popen[str], random.Random], int],
+    asked: list[str],
+    uninterrupted: Document,
+    tmp_path: Path,
+) -> None:
+    choose = random.Random(7)
+    kills = rounds = 0
+    while kills < KILLS:
+        store = tmp_path / f"{rounds}.sqlite"
+        rounds += 1
+        finished = False
+        while kills < KILLS and not finished:
+            process = start("compare", *again(store, asked))
+            wait = choose.uniform(0.2, LONGEST_WAIT)
+            try:
+                process.wait(wait)
+            except subprocess.TimeoutExpired:
+                kills += kill(process, choose)
+            else:
+                process.communicate()
+            finished = process.returncode == 0
+        out = tmp_path / f"{rounds}.json"
+        subprocess.run(
+            [COMMAND, "compare", *again(store, asked), "--json", out],
+            check=True,
+            capture_output=True,
+        )
+        assert_same(read(out), uninterrupted)
+        with Store.open(store) as opened:
+            assert verify(opened).problems == []
+            assert sum(run.duplicates for run in opened.runs.all()) == 0
+
+
+def again(store: Path, asked: list[str]) -> list[str]:
+    """Arguments that resume the store's last run, or begin the first."""
+    if store.exists():
+        with Store.open(store) as opened:
+            if runs := opened.runs.all():
+                return ["--resume", str(runs[-1].id), "--store", str(store)]
+    return [*asked, "--store", str(store)]
+
+
+def assert_same(resumed: Document, whole: Document) -> None:
+    """Everything but times and what depends on the shape of a batch."""
+    assert [m.label for m in resumed.models] == [m.label for m in whole.models]
+    assert [v.verdict for v in resumed.verdicts] == [v.verdict for v in whole.verdicts]
+    for ours, theirs in zip(resumed.benchmarks, whole.benchmarks, strict=True):
+        assert ours.questions == theirs.questions
+        for a, b in zip(ours.answer_sets, theirs.answer_sets, strict=True):
+            assert (a.label, a.tokens) == (b.label, b.tokens)
+            assert [outcome(x) for x in a.answers] == [outcome(x) for x in b.answers]
+            for x, y in zip(a.answers, b.answers, strict=True):
+                if x.log_probabilities is not None:
+                    assert x.log_probabilities == pytest.approx(y.log_probabilities, abs=0.05)
+
+
+def outcome(answer: AnswerRecord) -> tuple[object, ...]:
+    return (
+        answer.doc_id,
+        answer.scores,
+        answer.prediction,
+        answer.error,
+        answer.text,
+        answer.finish_reason,
+        answer.token_count,
+    )
