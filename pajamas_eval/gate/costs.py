@@ -13,7 +13,9 @@ class _Costs:
     """What one model took; 0 where it was not measured, as all is of a model that failed.
 
     Attributes:
-        speeds: Tokens per second on each benchmark, as the tables show them.
+        speeds: Tokens per second on each benchmark, as the tables show them; none where answers
+            were stored before, for what is left may be one question.
+        peak_memory_bytes: None either where any answer was.
     """
 
     speeds: list[float]
@@ -32,15 +34,17 @@ def judge_costs(document: Document, gate: Gate, label: str) -> Iterator[Finding]
         "max_size_gb": (Unit.BYTES, ours.size_bytes),
         "max_size_ratio": (Unit.RATIO, _ratio(ours.size_bytes, base.size_bytes)),
     }
+    reused = any(answers.reused for record in document.benchmarks for answers in record.answer_sets)
+    why = "the run did not measure it"
+    if reused:
+        why += " whole, for answers were stored before; measure with --no-store"
     for name, limit in gate.cost_limits().items():
         unit, figure = measured[name]
         requirement = Requirement(
             name=name, unit=unit, threshold=limit * 1e9 if unit is Unit.BYTES else limit
         )
         if figure <= 0:
-            yield Finding(
-                label=label, requirement=requirement, reason="the run has no figure of it"
-            )
+            yield Finding(label=label, requirement=requirement, reason=why)
             continue
         limit = requirement.threshold
         holds = figure >= limit if name.startswith("min_") else figure <= limit
@@ -56,9 +60,11 @@ def _costs(document: Document, label: str) -> _Costs:
         next((a for a in record.answer_sets if a.label == label), None)
         for record in document.benchmarks
     ]
-    speeds = [_ratio(a.evaluated_tokens, a.engine_seconds) if a else 0.0 for a in sets]
-    size = model.identity.size_bytes if model.identity else 0
-    return _Costs(speeds, model.peak_memory_bytes, size)
+    speeds = [
+        _ratio(a.evaluated_tokens, a.engine_seconds) if a and not a.reused else 0.0 for a in sets
+    ]
+    memory = 0 if any(a.reused for a in sets if a) else model.peak_memory_bytes
+    return _Costs(speeds, memory, model.identity.size_bytes if model.identity else 0)
 
 
 def _ratio(of: float, to: float) -> float:

@@ -65,7 +65,7 @@ q4 against original
  max_size_ratio                  1 × baseline                    ≤ 1 × baseline     passed
 
 pajamas_knowledge max_mean_kl: about 898 further questions would decide it.
-max_memory_ratio: the run has no figure of it.
+max_memory_ratio: the run did not measure it.
 
 q4: broken (1 passed, 1 broken, 1 undecided, 1 not measured)
 """
@@ -167,7 +167,7 @@ def test_proven_faults_are_errors_and_open_questions_warnings() -> None:
         "undecided: 0.03 nats [0.0277, 0.0323], required ≤ 0.031 nats; about 898 further "
         "questions would decide it",
         "::warning title=q4%3A max_memory_ratio::max_memory_ratio not measured: required ≤ 0.6 × "
-        "baseline; the run has no figure of it",
+        "baseline; the run did not measure it",
     ]
 
 

@@ -1,0 +1,164 @@
+"""Speed, memory and size are plainly compared; what was not measured is never passed."""
+
+from collections.abc import Callable
+
+import pytest
+from gate_cases import on_knowledge, only, pair
+from handmade import identity
+
+from pajamas_eval.document import Document
+from pajamas_eval.gate.config import BenchmarkGate, Gate
+from pajamas_eval.gate.findings import Outcome, overall
+from pajamas_eval.gate.judge import judge
+
+PASSED, BROKEN, UNDECIDED, NOT_MEASURED = Outcome
+
+
+def costly() -> Document:
+    """A variant at 2,000 tokens per second to the baseline's 1,000, half as large."""
+    made = pair(10)
+    base, variant = made.benchmarks[0].answer_sets
+    base.evaluated_tokens, base.engine_seconds = 3000, 3.0
+    variant.evaluated_tokens, variant.engine_seconds = 3000, 1.5
+    made.models[0].identity = identity(size_bytes=10_000_000_000)
+    made.models[1].identity = identity(size_bytes=5_000_000_000)
+    made.models[0].peak_memory_bytes = 8_000_000_000
+    made.models[1].peak_memory_bytes = 6_000_000_000
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "figure", "holds", "fails"),
+    [
+        ("min_tokens_per_second", 2000.0, 2000.0, 2000.1),
+        ("min_speed_ratio", 2.0, 2.0, 2.1),
+        ("max_peak_memory_gb", 6e9, 6.0, 5.9),
+        ("max_memory_ratio", 0.75, 0.75, 0.7),
+        ("max_size_gb", 5e9, 5.0, 4.9),
+        ("max_size_ratio", 0.5, 0.5, 0.49),
+    ],
+)
+def test_costs_are_plainly_compared(name: str, figure: float, holds: float, fails: float) -> None:
+    passed = only(costly(), Gate(**{name: holds}))  # type: ignore[arg-type]
+    assert (passed.figure, passed.outcome) == (figure, PASSED)
+    assert only(costly(), Gate(**{name: fails})).outcome is BROKEN  # type: ignore[arg-type]
+
+
+def test_the_slowest_benchmark_counts() -> None:
+    made = costly()
+    slow = costly().benchmarks[0]
+    slow.name = "pajamas_arithmetic"
+    slow.answer_sets[1].engine_seconds = 6.0
+    made.benchmarks.append(slow)
+    assert only(made, Gate(min_tokens_per_second=600.0)).figure == 500.0
+    assert only(made, Gate(min_speed_ratio=1.0)).outcome is BROKEN
+
+
+def no_tokens(made: Document) -> None:
+    made.benchmarks[0].answer_sets[1].evaluated_tokens = 0
+
+
+def no_time(made: Document) -> None:
+    made.benchmarks[0].answer_sets[1].engine_seconds = 0.0
+
+
+def no_answers_of_the_baseline(made: Document) -> None:
+    del made.benchmarks[0].answer_sets[0]
+
+
+def stored(made: Document) -> None:
+    made.benchmarks[0].answer_sets[1].reused = 1
+
+
+def baseline_stored(made: Document) -> None:
+    made.benchmarks[0].answer_sets[0].reused = 1
+
+
+def no_memory(made: Document) -> None:
+    made.models[1].peak_memory_bytes = 0
+
+
+def no_memory_of_the_baseline(made: Document) -> None:
+    made.models[0].peak_memory_bytes = 0
+
+
+def not_loaded(made: Document) -> None:
+    made.models[1].identity = None
+
+
+def failed(made: Document) -> None:
+    made.models[1].error = "q4 ran out of memory"
+
+
+def baseline_failed(made: Document) -> None:
+    made.models[0].error = "base ran out of memory"
+
+
+@pytest.mark.parametrize(
+    ("gate", "lose"),
+    [
+        (Gate(min_tokens_per_second=1.0), no_tokens),
+        (Gate(min_tokens_per_second=1.0), no_time),
+        (Gate(min_speed_ratio=0.1), no_time),
+        (Gate(min_speed_ratio=0.1), no_answers_of_the_baseline),
+        (Gate(max_peak_memory_gb=100.0), no_memory),
+        (Gate(max_memory_ratio=100.0), no_memory),
+        (Gate(max_memory_ratio=100.0), no_memory_of_the_baseline),
+        (Gate(max_size_gb=100.0), not_loaded),
+        (Gate(max_size_ratio=100.0), not_loaded),
+        (Gate(min_tokens_per_second=1.0), stored),
+        (Gate(max_peak_memory_gb=100.0), stored),
+        (Gate(min_speed_ratio=0.1), baseline_stored),
+        (Gate(max_memory_ratio=100.0), baseline_stored),
+        (Gate(max_size_gb=100.0), failed),
+        (Gate(max_peak_memory_gb=100.0), failed),
+        (Gate(min_tokens_per_second=1.0), failed),
+        (Gate(max_memory_ratio=0.1), baseline_failed),
+        (Gate(margin=90.0), failed),
+        (Gate(margin=90.0), baseline_failed),
+        (Gate(margin=90.0), no_answers_of_the_baseline),
+        (on_knowledge(max_flips=90.0), no_answers_of_the_baseline),
+    ],
+)
+def test_what_was_not_measured_is_never_passed(
+    gate: Gate, lose: Callable[[Document], None]
+) -> None:
+    made = costly()
+    lose(made)
+    finding = only(made, gate)
+    assert finding.outcome is NOT_MEASURED
+    assert finding.reason
+    assert overall([finding]) is UNDECIDED
+
+
+def test_what_a_failed_model_is_proven_to_lose_is_broken_all_the_same() -> None:
+    made = pair(200, losses=100)
+    made.models[1].error = "q4 ran out of memory"
+    assert only(made, Gate(margin=5.0)).outcome is BROKEN
+
+
+def test_a_benchmark_that_was_not_run_is_never_passed() -> None:
+    gate = Gate(benchmarks={"mmlu": BenchmarkGate(margin=50.0, max_flips=50.0, max_mean_kl=9.0)})
+    for finding in judge(pair(200, kl=[0.0] * 200), gate):
+        assert finding.outcome is NOT_MEASURED
+        assert finding.reason == "the benchmark was not run"
+        assert finding.requirement.benchmark == "mmlu"
+
+
+def test_a_metric_that_the_run_lacks_is_never_passed() -> None:
+    finding = only(pair(200), on_knowledge(margin=50.0, metric="acc_norm"))
+    assert finding.outcome is NOT_MEASURED
+
+
+def test_no_common_answer_proves_nothing() -> None:
+    finding = only(pair(0, missing=50), Gate(margin=50.0))
+    assert (finding.outcome, finding.figure) == (NOT_MEASURED, None)
+    assert finding.reason == "no question was answered by both"
+
+
+def test_stored_answers_leave_the_size_known_and_say_how_to_measure_the_rest() -> None:
+    made = costly()
+    stored(made)
+    speed, size = judge(made, Gate(min_tokens_per_second=1.0, max_size_gb=5.0))
+    assert speed.reason.endswith("answers were stored before; measure with --no-store")
+    assert size.outcome is PASSED
