@@ -158,7 +158,11 @@ def choice_kl_values(baseline: AnswerSet, variant: AnswerSet) -> dict[str, float
             continue
         p = np.asarray(ours.log_probabilities) - logsumexp(ours.log_probabilities)
         q = np.asarray(other.log_probabilities) - logsumexp(other.log_probabilities)
-        divergences[ours.doc_id] = max(0.0, float(np.exp(p) @ (p - q)))
+        weights = np.exp(p)
+        possible = weights > 0  # what has no probability adds nothing, whatever its logarithm
+        with np.errstate(invalid="ignore"):  # ∞ − ∞ is NaN, and left out
+            divergence = float(weights[possible] @ (p - q)[possible])
+        divergences[ours.doc_id] = max(0.0, divergence)
     return divergences
 
 
