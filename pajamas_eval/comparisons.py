@@ -275,11 +275,7 @@ def _compare(
         verdict=verdict,
         p_worse=_p_worse(pairs, settings),
         smallest_margin=smallest_margin(count, flip_rate, confidence=settings.confidence),
-        further_questions=(
-            0
-            if verdict is not Verdict.UNDECIDED
-            else further_questions(gains, losses, count, settings.margin, settings.confidence)
-        ),
+        further_questions=_further_questions(pairs, verdict, settings),
     )
 
 
@@ -289,6 +285,15 @@ def _verdict(pairs: _Pairs, settings: RunSettings) -> Verdict:
     return robust_verdict(
         pairs.gains, pairs.losses, pairs.missing, pairs.count, settings.margin, settings.confidence
     )
+
+
+def _further_questions(pairs: _Pairs, verdict: Verdict | None, settings: RunSettings) -> int | None:
+    if verdict is not Verdict.UNDECIDED:
+        return 0
+    more = further_questions(
+        pairs.gains, pairs.losses, pairs.count, settings.margin, settings.confidence
+    )
+    return more or None  # not 0: those that were asked would do, had they all been answered
 
 
 def _p_worse(pairs: _Pairs, settings: RunSettings) -> float:
