@@ -300,9 +300,12 @@ def _p_worse(pairs: _Pairs, settings: RunSettings) -> float:
     """P-value of "the loss is at most the margin", whenever one stopped asking.
 
     The inverse of the largest wealth of a bet on it (Ville's inequality), and the fixed test's
-    once all questions were asked, each at its share of the error.
+    once all questions were asked, each at its share of the error. What could not be answered
+    counts as a gain, as it does for the verdict: a loss that is not proven must be no step of
+    Holm's correction either.
     """
-    fixed = p_worse(pairs.gains, pairs.losses, pairs.count, settings.margin)
+    gains, count = pairs.gains + pairs.missing, pairs.count + pairs.missing
+    fixed = p_worse(gains, pairs.losses, count, settings.margin)
     if not settings.until_decided:
         return fixed
     _, wealths = log_wealths(np.nan_to_num(pairs.differences, nan=1.0), settings.margin)

@@ -278,8 +278,9 @@ class Comparison(Record):
             choices from the baseline's, in nats; nothing for generated answers.
         verdict: Non-inferiority at the run's margin and confidence; undecided where unanswered
             questions could change it. Nothing for a noise floor.
-        p_worse: p-value of "the loss is at most the margin"; by Holm over all variants and
-            benchmarks for a benchmark's first metric, unadjusted for its others.
+        p_worse: p-value of "the loss is at most the margin", with unanswered questions as gains;
+            by Holm over all variants and benchmarks for a benchmark's first metric, unadjusted for
+            its others.
         smallest_margin: Smallest margin that so many questions, at this flip rate, can certify
             with 80 % power, as a proportion.
         further_questions: About how many more it would take to decide; 0 if decided, nothing if
