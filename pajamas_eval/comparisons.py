@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import log_softmax
 
 from pajamas_eval.document import (
     AnswerRecord,
@@ -65,12 +65,13 @@ class _Pairs:
 def compare_with_baseline(document: Document) -> list[Comparison]:
     """Every variant against the baseline, on every benchmark and metric."""
     comparisons = [
-        _compare(document, record, base, answers, metric)
+        _compare(document, record, base, answers, metric, choice_kl)
         for record in document.benchmarks
         for base in record.answer_sets
         if base.label == document.baseline
         for answers in record.answer_sets
         if answers is not base
+        for choice_kl in [_choice_kl(record, base, answers, document.settings.confidence)]
         for metric in record.metrics
     ]
     tested = [c for c in headlines(document, comparisons) if c.verdict is not None]
@@ -150,19 +151,22 @@ def choice_kl_values(baseline: AnswerSet, variant: AnswerSet) -> dict[str, float
     Statistics 22 (1951), of the choices' probabilities normalized to 1. Empty where answers are
     generated.
     """
-    theirs = {a.doc_id: a for a in variant.answers}
-    divergences = {}
-    for ours in baseline.answers:
-        other = theirs.get(ours.doc_id)
-        if not (ours.log_probabilities and other and other.log_probabilities):
-            continue
-        p = np.asarray(ours.log_probabilities) - logsumexp(ours.log_probabilities)
-        q = np.asarray(other.log_probabilities) - logsumexp(other.log_probabilities)
-        weights = np.exp(p)
-        possible = weights > 0  # what has no probability adds nothing, whatever its logarithm
-        with np.errstate(invalid="ignore"):  # ∞ − ∞ is NaN, and left out
-            divergence = float(weights[possible] @ (p - q)[possible])
-        divergences[ours.doc_id] = max(0.0, divergence)
+    theirs = {a.doc_id: a.log_probabilities for a in variant.answers}
+    pairs: dict[int, list[tuple[str, list[float], list[float]]]] = {}
+    for answer in baseline.answers:
+        ours, other = answer.log_probabilities, theirs.get(answer.doc_id)
+        if ours and other:
+            pairs.setdefault(len(ours), []).append((answer.doc_id, ours, other))
+    divergences: dict[str, float] = {}
+    for of_one_size in pairs.values():
+        doc_ids, ours_, theirs_ = zip(*of_one_size, strict=True)
+        with np.errstate(invalid="ignore"):  # ∞ − ∞ is NaN: where nothing has a probability
+            p, q = log_softmax(ours_, axis=1), log_softmax(theirs_, axis=1)
+            # What has no probability adds nothing, whatever its logarithm.
+            weights = np.exp(p)
+            terms = weights * np.subtract(p, q, where=weights != 0, out=np.zeros_like(p))
+        sums = np.nan_to_num(terms.sum(axis=1), nan=np.inf, posinf=np.inf)
+        divergences.update(zip(doc_ids, np.maximum(sums, 0.0).tolist(), strict=True))
     return divergences
 
 
@@ -239,7 +243,12 @@ def _pairs(record: BenchmarkRecord, baseline: AnswerSet, variant: AnswerSet, met
 
 
 def _compare(
-    document: Document, record: BenchmarkRecord, base: AnswerSet, answers: AnswerSet, metric: str
+    document: Document,
+    record: BenchmarkRecord,
+    base: AnswerSet,
+    answers: AnswerSet,
+    metric: str,
+    choice_kl: MeanSummary | None,
 ) -> Comparison:
     settings = document.settings
     pairs = _pairs(record, base, answers, metric)
@@ -271,7 +280,7 @@ def _compare(
             for theirs, ours in _both_asked(base, answers)
             if theirs.error is None and ours.error is None
         ),
-        choice_kl=_choice_kl(record, base, answers, settings.confidence),
+        choice_kl=choice_kl,
         verdict=verdict,
         p_worse=_p_worse(pairs, settings),
         smallest_margin=smallest_margin(count, flip_rate, confidence=settings.confidence),
