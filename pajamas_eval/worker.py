@@ -7,8 +7,10 @@ import resource
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -17,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from pajamas_eval.errors import PajamasError, RunError, UsageError, suggestion
+from pajamas_eval.errors import OutOfMemoryError, PajamasError, RunError, UsageError, suggestion
 from pajamas_eval.model_spec import ModelSpec
 from pajamas_eval.registry import runtime_class
 from pajamas_eval.requests import Request, Result
@@ -36,8 +38,7 @@ SEND_EVERY_SECONDS = 0.05
 """Results travel in groups this long: one message each would cost more than a small model."""
 
 STDERR_TAIL = 2000
-"""Characters of an engine's last words shown when it dies."""
-
+"""Characters of an engine's last words shown when it dies, and of what it says of an error."""
 
 PATIENCE_SECONDS = 300.0
 """How long an engine may show no sign of life while it answers."""
@@ -46,11 +47,11 @@ LOADING_PATIENCE_SECONDS = 3600.0
 """How long opening or loading a model may take: weights may come from a slow disk."""
 
 SIGN_OF_LIFE_SECONDS = 1.0
-"""How often a worker that has no results to send says that it is alive."""
+"""How often, at most, a worker that has no results to send says that it is alive."""
 
 
 class WorkerDiedError(RunError):
-    """The worker process ended by itself."""
+    """The worker process ended by itself, or ran out of memory."""
 
 
 class WorkerHungError(RunError):
@@ -116,6 +117,7 @@ class Worker:
             os.close(handle)
             log = Path(name)
         self.log = log
+        self._digest: str | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -123,16 +125,21 @@ class Worker:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
             target=_serve,
-            args=(theirs, self.spec.runtime, dict(self.spec.options), str(self.log)),
+            args=(theirs, self.spec, str(self.log), self._patience),
             daemon=True,
         )
         # Ctrl-C reaches every process of the terminal; this one decides what it means for workers.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # A signal that comes now waits until the process is one that can be ended.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             self._process.start()
+            theirs.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)  # raises what has waited
+        except BaseException:
+            self.close()
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
 
     def restart(self) -> None:
         """Replaces a process that died or hung by a new one; the model is to be opened again."""
@@ -143,6 +150,7 @@ class Worker:
         """Reads tokenizer and metadata; cheap, save for a digest that is not yet known."""
         opened = self._receive(LOADING_PATIENCE_SECONDS)
         assert isinstance(opened, Opened)
+        self._check_digest(opened.digest)
         return opened
 
     def tokenize(self, requests: Sequence[Request]) -> list[list[int]]:
@@ -162,6 +170,7 @@ class Worker:
         self._send("load", context_length)
         loaded = self._receive(LOADING_PATIENCE_SECONDS)
         assert isinstance(loaded, Loaded)
+        self._check_digest(loaded.identity.digest)
         return loaded
 
     def answer(
@@ -183,8 +192,16 @@ class Worker:
         if self._temporary or (self.log.exists() and not self.log.stat().st_size):
             self.log.unlink(missing_ok=True)
 
+    def _check_digest(self, digest: str) -> None:
+        """Answers are kept under the digest of the weights that gave them."""
+        if self._digest not in (None, digest):
+            raise RunError(f"{self.label}: its files were changed during the run")
+        self._digest = digest
+
     def _end(self) -> None:
         self._connection.close()
+        if self._process.pid is None:  # it could not even be started
+            return
         self._process.join(timeout=0.1)
         if self._process.is_alive():
             self._process.kill()
@@ -205,10 +222,18 @@ class Worker:
                     f"{patience:g} seconds and was killed{self._tail()}"
                 )
             message = self._connection.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # the latter in the middle of a message
             raise WorkerDiedError(self._last_words()) from None
+        except Exception as error:  # an engine may write over anything
+            self._process.kill()
+            raise WorkerDiedError(
+                f"{self.label}: the worker process sent what cannot be read "
+                f"({type(error).__name__}) and was killed{self._tail()}"
+            ) from None
+        if isinstance(message, WorkerDiedError):
+            raise WorkerDiedError(f"{self.label}: {message}{self._tail()}")
         if isinstance(message, PajamasError):
-            raise type(message)(f"{self.label}: {message}") from None
+            raise type(message)(f"{self.label}: {message}")
         return message
 
     def _last_words(self) -> str:
@@ -216,7 +241,8 @@ class Worker:
         code = self._process.exitcode
         how = f"exit code {code}"
         if code is not None and code < 0:
-            how = f"killed by {signal.Signals(-code).name}"
+            names = {number.value: number.name for number in signal.Signals}
+            how = f"killed by {names.get(-code, f'signal {-code}')}"
             if code == -signal.SIGKILL:
                 how += ", as the system does when memory runs out"
         return f"{self.label}: the worker process died ({how}){self._tail()}"
@@ -229,14 +255,15 @@ class Worker:
         return f"; it last said:\n{tail}" if tail else ""
 
 
-def _serve(
-    connection: Connection, runtime_name: str, options: Mapping[str, object], log: str
-) -> None:
+def _serve(connection: Connection, spec: ModelSpec, log: str, patience: float) -> None:
     """The worker's main loop: opens the model, then obeys."""
     _redirect_output(log)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     gc.set_threshold(100_000)  # requests by the hundred thousand are no cycles to look for
     try:
-        runtime = open_runtime(runtime_name, options)
+        runtime = open_runtime(spec.runtime, spec.options)
+        outbox = _Outbox(connection, min(SIGN_OF_LIFE_SECONDS, patience / 4))
         connection.send(
             Opened(
                 runtime.settings,
@@ -264,14 +291,16 @@ def _serve(
                 identity = runtime.load()
                 connection.send(Loaded(identity, time.perf_counter() - started))
             else:
-                _answer(connection, runtime, argument)
+                _answer(outbox, runtime, argument)
     except (EOFError, BrokenPipeError, ConnectionError, KeyboardInterrupt):
         return  # the parent is gone or has closed the pipe
+    except (MemoryError, OutOfMemoryError) as error:
+        connection.send(WorkerDiedError(f"the worker process ran out of memory ({_line(error)})"))
     except PajamasError as error:
         connection.send(_portable(error))
     except Exception as error:
         traceback.print_exc()
-        connection.send(RunError(f"{type(error).__name__}: {_first_line(error)}"))
+        connection.send(RunError(_line(error)))
 
 
 def _decisive(options: RuntimeOptions) -> dict[str, Any]:
@@ -286,8 +315,18 @@ def _portable(error: PajamasError) -> PajamasError:
     return UsageError(str(error)) if isinstance(error, UsageError) else RunError(str(error))
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or "no message").splitlines()[0]
+def _line(error: Exception) -> str:
+    """An error in one line; its text may be empty, or as long as it likes."""
+    name, text = type(error).__name__, str(error).strip()
+    return f"{name}: {text.splitlines()[0]}"[:STDERR_TAIL] if text else name
+
+
+def _end_with_parent() -> None:
+    """Whatever a worker is doing: nobody is there to take it where the parent was killed."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
 
 
 def _redirect_output(log: str) -> None:
@@ -300,27 +339,68 @@ def _redirect_output(log: str) -> None:
     os.close(target)
 
 
-def _answer(connection: Connection, runtime: Runtime, requests: Sequence[Request]) -> None:
+class _Outbox:
+    """Sends results in groups, from a thread of its own: none waits for the next one to come."""
+
+    def __init__(self, connection: Connection, sign_of_life_seconds: float) -> None:
+        self._connection = connection
+        self._every = sign_of_life_seconds
+        self._lock = threading.Lock()  # whose holder may use the connection
+        self._pending: deque[tuple[int, Result]] = deque()
+        self._something = threading.Event()
+        self._sent = time.perf_counter()
+        self._error: Exception | None = None
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def put(self, answer: tuple[int, Result]) -> None:
+        """Takes a result, to be sent before long."""
+        if self._error:
+            raise self._error
+        self._pending.append(answer)
+        self._something.set()
+
+    def alive(self) -> None:
+        """Says so, if nothing was said for a while."""
+        if time.perf_counter() - self._sent > self._every:
+            self._send(None)
+
+    def flush(self) -> None:
+        """Sends what it has."""
+        with self._lock:
+            self._something.clear()
+            group = [self._pending.popleft() for _ in range(len(self._pending))]
+            if group:
+                self._connection.send(group)
+                self._sent = time.perf_counter()
+
+    def finish(self, finished: Finished) -> None:
+        """Sends what it has, and that there will be no more."""
+        self.flush()
+        self._send(finished)
+
+    def _send(self, message: object) -> None:
+        with self._lock:
+            self._connection.send(message)
+            self._sent = time.perf_counter()
+
+    def _run(self) -> None:
+        try:
+            while self._something.wait():
+                time.sleep(SEND_EVERY_SECONDS)
+                self.flush()
+        except Exception as error:  # for `put` to raise where it is met
+            self._error = error
+
+
+def _answer(outbox: _Outbox, runtime: Runtime, requests: Sequence[Request]) -> None:
     runtime.usage = Usage()
-    pending: list[tuple[int, Result]] = []
-    sent = time.perf_counter()
-
-    def alive() -> None:
-        nonlocal pending, sent
-        if time.perf_counter() - sent > SIGN_OF_LIFE_SECONDS:
-            connection.send(pending or None)
-            pending, sent = [], time.perf_counter()
-
-    runtime.alive = alive  # type: ignore[method-assign]
-    for answer in runtime.answer(requests):
-        pending.append(answer)
-        if time.perf_counter() - sent > SEND_EVERY_SECONDS:
-            connection.send(pending)
-            pending, sent = [], time.perf_counter()
-    connection.send(pending)
-    connection.send(
-        Finished(runtime.usage, peak_memory_bytes() + runtime.usage.device_memory_bytes)
-    )
+    runtime.alive = outbox.alive  # type: ignore[method-assign]
+    try:
+        for answer in runtime.answer(requests):
+            outbox.put(answer)
+    finally:  # what came before an error is no less true
+        outbox.flush()
+    outbox.finish(Finished(runtime.usage, peak_memory_bytes() + runtime.usage.device_memory_bytes))
 
 
 def open_runtime(name: str, options: Mapping[str, object]) -> Runtime:
