@@ -30,6 +30,10 @@ class RunError(PajamasError):
     """A model could not be run to the end."""
 
 
+class StoreError(RunError):
+    """The response store could not be read or written."""
+
+
 class OutOfMemoryError(PajamasError):
     """An engine had no room for a batch; the caller retries with a smaller one."""
 

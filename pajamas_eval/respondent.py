@@ -1,14 +1,14 @@
 """One model that is asked questions: loaded when it first has to answer, its answers kept."""
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from blake3 import blake3
 
+from pajamas_eval.checking import checked
 from pajamas_eval.document import AnswerRecord, AnswerSet, ModelRecord
-from pajamas_eval.errors import RunError, UsageError
+from pajamas_eval.errors import RunError, StoreError, UsageError
 from pajamas_eval.questions import Question, QuestionSet
 from pajamas_eval.requests import (
     Failure,
@@ -116,6 +116,8 @@ class Respondent:
             started = time.perf_counter()
             try:
                 self._answer(answers, asked)
+            except StoreError:  # no model's fault, and no other would fare better
+                raise
             except (UsageError, RunError) as error:
                 self.record.error = str(error)
                 self._progress.step(f"failed: {error}")
@@ -155,21 +157,22 @@ class Respondent:
             try:
                 self._load()
                 yield from self._received(answers, part)
-            except WorkerDiedError:
-                if self._died:
-                    raise
-                self._died = True
-                self._restart("died")
-                parts.insert(0, part)
-            except WorkerHungError as error:
-                if len(part) == 1:
-                    self._lost += 1
-                    if self._lost > MOST_LOST:
-                        raise
-                    yield [(f, Failure(str(error))) for f in part]
-                self._restart("hangs")
-                if len(part) > 1:
+            except (WorkerDiedError, WorkerHungError) as error:
+                hung = isinstance(error, WorkerHungError)
+                if hung and self._loaded:
+                    if len(part) == 1:
+                        self._lost += 1
+                        if self._lost > MOST_LOST:
+                            raise
+                        yield [(f, Failure(str(error))) for f in part]
+                        part.clear()
                     parts[:0] = _split(part)
+                else:
+                    if self._died:
+                        raise
+                    self._died = True
+                    parts.insert(0, part)
+                self._restart("hung" if hung else "died")
 
     def _received(
         self, answers: "Answers", part: dict[bytes, Request]
@@ -185,12 +188,14 @@ class Respondent:
             results: list[tuple[bytes, Result]] = []
             for index, result in message:
                 fingerprint = fingerprints[index] if 0 <= index < len(fingerprints) else b""
-                if part.pop(fingerprint, None) is None:
+                request = part.pop(fingerprint, None)
+                if request is None:
+                    yield results
                     raise RunError(
                         f"{self.label}: the {self._worker.spec.runtime} runtime answered request "
                         f"{index} of {len(fingerprints)} twice, or was never asked it"
                     )
-                results.append((fingerprint, _checked(result)))
+                results.append((fingerprint, checked(request, result)))
             yield results
         left_out = Failure(f"the {self._worker.spec.runtime} runtime gave no answer")
         yield [(fingerprint, left_out) for fingerprint in part]
@@ -215,15 +220,9 @@ class Respondent:
 
 
 def _split(part: dict[bytes, Request]) -> list[dict[bytes, Request]]:
-    size = -(-len(part) // PARTS)
+    size = max(1, -(-len(part) // PARTS))
     items = list(part.items())
     return [dict(items[i : i + size]) for i in range(0, len(items), size)]
-
-
-def _checked(result: Result) -> Result:
-    if isinstance(result, LogLikelihoodResult) and math.isnan(result.log_probability):
-        return Failure("the runtime gave a log-probability that is not a number")
-    return result
 
 
 class Answers:

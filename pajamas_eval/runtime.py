@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pajamas_eval.errors import RunError
 from pajamas_eval.requests import (
     GenerateUntil,
     LogLikelihood,
@@ -214,4 +215,9 @@ class Runtime(ABC):
             indices = [i for i, request in enumerate(requests) if type(request) is kind]
             if indices:
                 for i, result in method([requests[i] for i in indices]):  # type: ignore[operator]
+                    if not 0 <= i < len(indices):
+                        raise RunError(
+                            f"the {self.name} runtime answered request {i} of {len(indices)}, "
+                            "which it was not asked"
+                        )
                     yield indices[i], result

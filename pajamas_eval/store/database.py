@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from pajamas_eval.errors import PajamasError, RunError, UsageError
+from pajamas_eval.errors import PajamasError, StoreError, UsageError
 from pajamas_eval.store.schema import MIGRATIONS, Migration, check, migrate
 
 BUSY_SECONDS = 60.0
@@ -35,7 +35,7 @@ class Database:
 
         Raises:
             UsageError: It cannot be opened or written, is no store, or a newer one.
-            RunError: It is damaged or locked, or there is no room for it.
+            StoreError: It is damaged or locked, or there is no room for it.
         """
         self.path = path
         try:
@@ -138,26 +138,26 @@ def explanation(error: sqlite3.Error, path: Path) -> PajamasError:
         case sqlite3.SQLITE_READONLY:
             return _read_only(path)
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return RunError(f"{store} is locked: another process has kept it for too long")
+            return StoreError(f"{store} is locked: another process has kept it for too long")
         case sqlite3.SQLITE_FULL:
-            return RunError(
+            return StoreError(
                 f"no room for {store}: the disk is full; what was stored is safe, so make room and "
                 "run it again"
             )
         case sqlite3.SQLITE_IOERR:
-            return RunError(
+            return StoreError(
                 f"cannot read or write {store}: {error}; what was stored is safe unless the disk "
                 "is broken, so check its space and size limits and run it again"
             )
         case sqlite3.SQLITE_CORRUPT:
             return damage(path, str(error))
         case _:
-            return RunError(f"{store}: {error}")
+            return StoreError(f"{store}: {error}")
 
 
-def damage(path: Path, detail: str) -> RunError:
+def damage(path: Path, detail: str) -> StoreError:
     """The error for content that nothing of this program wrote."""
-    return RunError(
+    return StoreError(
         f"the response store {path} is damaged ({detail}); see what is left of it with "
         "`pajamas-eval store verify`, or move it away"
     )
