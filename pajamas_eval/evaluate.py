@@ -24,7 +24,7 @@ from pajamas_eval.errors import UsageError, suggestion
 from pajamas_eval.model_spec import ModelSpec
 from pajamas_eval.questions import QuestionSet, prepare
 from pajamas_eval.recording import Recording
-from pajamas_eval.respondent import Progress, Respondent
+from pajamas_eval.respondent import NOT_REACHED, Progress, Respondent
 from pajamas_eval.statistics.verdicts import Verdict
 from pajamas_eval.summary import summarize
 from pajamas_eval.worker import PATIENCE_SECONDS, Opened, Worker
@@ -214,37 +214,48 @@ def _ask_until_decided(
     question_sets: Sequence[QuestionSet],
     document: Document,
 ) -> None:
-    """Each variant with the baseline, chunk by chunk, so that two models are in memory."""
+    """Each variant with the baseline, chunk by chunk, so that two models are in memory.
+
+    Those without a verdict are asked last: what the baseline was asked.
+    """
     baseline, *others = respondents
-    settings = document.settings
-    noise = [r for r in others if r.record.noise_floor]
-    answer_sets: list[list[AnswerSet]] = [[] for _ in question_sets]
-    for variant in (r for r in others if not r.record.noise_floor):
-        for questions, record, sets in zip(
-            question_sets, document.benchmarks, answer_sets, strict=True
-        ):
-            planned = len(questions.questions)
-            stop = 0
-            while stop < planned:
-                stop = min(stop + max(FIRST_LOOK, stop // 5), planned)
-                theirs, ours = baseline.ask(questions, stop), variant.ask(questions, stop)
-                differences = paired_differences(theirs, ours, record.metrics[0])
-                verdict = until_decided(differences, planned, settings.margin, settings.confidence)
-                if (
-                    verdict is not Verdict.UNDECIDED
-                    or baseline.record.error
-                    or variant.record.error
-                ):
-                    break
-            sets.append(ours)
-        variant.close()
-    for questions, record, sets in zip(
-        question_sets, document.benchmarks, answer_sets, strict=True
-    ):
+    found: dict[tuple[str, str], AnswerSet] = {}
+    for other in sorted(others, key=lambda respondent: respondent.record.noise_floor):
+        for questions, record in zip(question_sets, document.benchmarks, strict=True):
+            if other.record.noise_floor:
+                answers = other.ask(questions, len(baseline.ask(questions, 0).answers))
+            else:
+                answers = _ask_pair(
+                    baseline, other, questions, record.metrics[0], document.settings
+                )
+            found[other.label, record.name] = answers
+        other.close()
+    for questions, record in zip(question_sets, document.benchmarks, strict=True):
         record.answer_sets.append(baseline.ask(questions, 0))
-        asked = len(record.answer_sets[0].answers)
-        record.answer_sets += [r.ask(questions, asked) for r in noise]
-        record.answer_sets += sets
+        record.answer_sets += [found[other.label, record.name] for other in others]
+
+
+def _ask_pair(
+    baseline: Respondent,
+    variant: Respondent,
+    questions: QuestionSet,
+    metric: str,
+    settings: RunSettings,
+) -> AnswerSet:
+    """The variant's answers: to all questions, or those before the verdict or a failure."""
+    planned, stop = len(questions.questions), 0
+    while True:
+        stop = min(stop + max(FIRST_LOOK, stop // 5), planned)
+        theirs, ours = baseline.ask(questions, stop), variant.ask(questions, stop)
+        differences = paired_differences(theirs, ours, metric)
+        verdict = until_decided(differences, planned, settings.margin, settings.confidence)
+        failed = any(
+            answer.error == NOT_REACHED
+            for answers in (theirs, ours)
+            for answer in answers.answers[:stop]
+        )
+        if failed or verdict is not Verdict.UNDECIDED or stop == planned:
+            return ours
 
 
 def _chat_template(label: str, opened: dict[str, Opened]) -> ChatTemplate:
