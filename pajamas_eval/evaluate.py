@@ -93,9 +93,9 @@ def evaluate(
             for benchmark in benchmarks
         ]
 
+    specs, floors = _with_noise_floor(specs, asked)
     # Bad data is found before any engine starts; prompts through a template come later.
     question_sets = questions(None, 1 if asked.apply_chat_template else asked.limit)
-    specs, floors = _with_noise_floor(specs, asked)
     workers: list[Worker] = []
     try:
         for spec in specs:
@@ -172,6 +172,10 @@ def _with_noise_floor(
     for label in asked.same_weights:
         if label not in labels[1:]:
             raise UsageError(f"no variant has the label {label!r}{suggestion(label, labels[1:])}")
+    if asked.until_decided and floors.issuperset(labels[1:]):
+        raise UsageError(
+            "no variant is left to decide on: one with the baseline's own weights gets no verdict"
+        )
     if not asked.noise_floor:
         return list(specs), frozenset(floors)
     if asked.exact:
@@ -182,6 +186,11 @@ def _with_noise_floor(
         label=f"{baseline.label} again",
         options={**baseline.options, **NOISE_BATCH},
     )
+    if again.label in labels:
+        raise UsageError(
+            f"two models would have the label {again.label!r}: the noise floor is called so; "
+            "give yours another label"
+        )
     return [baseline, again, *variants], frozenset({*floors, again.label})
 
 
