@@ -1,18 +1,22 @@
 """What becomes of models, questions and answers, with every model a stub in this process."""
 
 import json
+import math
 import random
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from handmade import identity
 
 from pajamas_eval import evaluate as evaluate_module
 from pajamas_eval.benchmarks.gsm8k import Gsm8k
 from pajamas_eval.benchmarks.mmlu import Mmlu
+from pajamas_eval.comparisons import until_decided
 from pajamas_eval.data import DataSource
-from pajamas_eval.document import AnswerRecord, Document, encode
+from pajamas_eval.document import AnswerRecord, Document, encode, read, write
 from pajamas_eval.errors import RunError, UsageError
 from pajamas_eval.evaluate import Asked, evaluate
 from pajamas_eval.fairness import describe_difference
@@ -28,8 +32,9 @@ from pajamas_eval.requests import (
     Request,
     Result,
 )
-from pajamas_eval.respondent import Answers
+from pajamas_eval.respondent import NOT_REACHED, Answers
 from pajamas_eval.runtime import Capabilities, Engine, Settings, Usage
+from pajamas_eval.statistics.verdicts import Verdict
 from pajamas_eval.worker import Finished, Loaded, Opened
 
 BOS = 1
@@ -39,11 +44,14 @@ TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor 
 class Stub:
     """Stands in for a worker; how it behaves is in the model's options.
 
+    It knows that the answer to `17?` is choice 17 % 4.
+
     Options:
-        right: Numbers of the questions it answers rightly.
-        fails_after: Results it gives before its process dies.
-        error: Raised at `open` or `load`.
+        wrong: Numbers of the questions it answers wrongly.
+        fails_after: Results it gives in all before its process dies.
+        open_error, load_error: Whether `open` or `load` raises one.
         failures: Numbers of the questions whose first request fails.
+        impossible: What it says of the first choice of a question, by the question's number.
         prefix, offset: The tokens in front of a text, and what is added to each of its tokens.
     """
 
@@ -53,7 +61,8 @@ class Stub:
         del log, patience
         self.spec, self.label, self.options = spec, spec.label, dict(spec.options)
         self.asked: list[Request] = []
-        self.closed = 0
+        self.beside: list[str] = []
+        self.given = self.closed = 0
         self.context_length: int | None = None
         self.opened.append(self)
 
@@ -87,6 +96,7 @@ class Stub:
         return [str(tokens).encode() for tokens in self.tokenize(requests)]
 
     def load(self, context_length: int) -> Loaded:
+        self.beside = [s.label for s in self.opened if s.context_length and not s.closed]
         self.context_length = context_length
         if self.options.get("load_error"):
             raise UsageError(f"{self.label}: the weights are broken")
@@ -98,23 +108,34 @@ class Stub:
         self.asked += requests
         order = list(range(len(requests)))
         random.Random(5).shuffle(order)
-        for done, i in enumerate(order):
-            if done == self.options.get("fails_after"):
+        for i in order:
+            if self.given == self.options.get("fails_after"):
                 raise RunError(f"{self.label}: the worker process died")
-            yield [(i, self._result(requests, i))]
-        usage = Usage(evaluated_tokens=10 * len(requests), engine_seconds=2.0, notes=["a note"])
-        yield Finished(usage, 1000)
+            self.given += 1
+            yield [(i, self._result(requests[i]))]
+        yield Finished(
+            Usage(
+                evaluated_tokens=10 * len(requests),
+                engine_seconds=2.0,
+                packing=f"{len(requests)} at once",
+                notes=["a note"],
+            ),
+            1000,
+        )
 
-    def _result(self, requests: Sequence[Request], i: int) -> Result:
-        request = requests[i]
+    def _result(self, request: Request) -> Result:
         if isinstance(request, GenerateUntil):
             return GenerationResult("#### 7", "stop", 4, 30, 2, 0.5)
-        number, choice = divmod(i, 4)
+        assert isinstance(request, LogLikelihood)
+        number = int(re.findall(r"(\d+)\?", request.context)[-1])
+        choice = "ABCD".index(request.continuation.strip())
         if choice == 0 and number in self.options.get("failures", ()):  # type: ignore[operator]
             return Failure("the logits are no numbers")
-        # The right answer of question n is choice n % 4.
-        wanted = (number + (number not in self.options.get("right", range(99)))) % 4  # type: ignore[operator]
-        return LogLikelihoodResult(-float(choice != wanted), choice == wanted, 1, 2, 30, 1, 0.5)
+        wanted = (number + (number in self.options.get("wrong", ()))) % 4  # type: ignore[operator]
+        value = -float(choice != wanted)
+        if choice == 0:
+            value = self.options.get("impossible", {}).get(number, value)  # type: ignore[attr-defined]
+        return LogLikelihoodResult(value, choice == wanted, 1, 2, 30, 1, 0.5)
 
     def close(self) -> None:
         self.closed += 1
@@ -152,17 +173,30 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> list[Stub]:
 @pytest.fixture
 def data(tmp_path: Path) -> DataSource:
     """Six questions of MMLU, the n-th with the answer n % 4, and two of GSM8K."""
-    for name, rows in {
-        "mmlu": [
-            {"question": f"{i}?", "subject": "anatomy", "choices": list("wxyz"), "answer": i % 4}
-            for i in range(6)
-        ],
-        "gsm8k": [{"question": f"{i}?", "answer": f"#### {i}"} for i in (7, 8)],
-    }.items():
-        (tmp_path / name).mkdir()
+    gsm8k: list[dict[str, object]] = [{"question": f"{i}?", "answer": f"#### {i}"} for i in (7, 8)]
+    return source(tmp_path, mmlu=numbered("anatomy", range(6)), gsm8k=gsm8k)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> DataSource:
+    """MMLU's questions 0 to 239 of anatomy, 1000 to 1239 of virology."""
+    rows = [*numbered("anatomy", range(240)), *numbered("virology", range(1000, 1240))]
+    return source(tmp_path, mmlu=rows)
+
+
+def numbered(subject: str, numbers: Iterable[int]) -> list[dict[str, object]]:
+    return [
+        {"question": f"{i}?", "subject": subject, "choices": list("wxyz"), "answer": i % 4}
+        for i in numbers
+    ]
+
+
+def source(folder: Path, **sets: list[dict[str, object]]) -> DataSource:
+    for name, rows in sets.items():
+        (folder / name).mkdir()
         lines = [json.dumps(row) + "\n" for row in rows]
-        (tmp_path / name / "test.jsonl").write_text("".join(lines))
-    return DataSource(tmp_path)
+        (folder / name / "test.jsonl").write_text("".join(lines))
+    return DataSource(folder)
 
 
 def model(label: str, **options: object) -> ModelSpec:
@@ -198,7 +232,7 @@ def refused(data: DataSource, *models: ModelSpec, **options: object) -> str:
 
 
 def test_every_model_is_asked_the_same_and_judged(data: DataSource, stubs: list[Stub]) -> None:
-    document = ask(data, model("base"), model("q4", right={0, 1, 2, 5}))
+    document = ask(data, model("base"), model("q4", wrong={3, 4}))
     assert stubs[0].asked == stubs[1].asked
     assert len(stubs[0].asked) == 6 * 4 + 2
     assert [a.scores["acc"] for a in answers(document, "base")] == [1.0] * 6
@@ -368,6 +402,22 @@ def test_bad_data_is_found_before_any_model_is_started(tmp_path: Path, stubs: li
     assert not stubs
 
 
+@pytest.mark.parametrize("value", [-math.inf, math.inf, math.nan])
+def test_a_log_probability_that_is_not_finite_is_an_error_and_the_document_holds_none(
+    data: DataSource, tmp_path: Path, value: float
+) -> None:
+    """JSON knows no infinity: the file would not be read again."""
+    document = ask(data, model("base"), model("q4", impossible={3: value}))
+    errors = {a.doc_id: a.error for a in answers(document, "q4") if a.error}
+    assert errors == {"anatomy/3": f"the runtime gave a log-probability of {value}"}
+    (comparison,) = (c for c in document.comparisons if c.metric == "acc")
+    assert (comparison.count, comparison.missing) == (5, 1)
+    assert comparison.choice_kl is not None
+    assert comparison.choice_kl.count == 5
+    write(document, tmp_path / "x.json")
+    assert read(tmp_path / "x.json") == document
+
+
 # -- fairness ------------------------------------------------------------------------------
 
 
@@ -474,3 +524,290 @@ def test_a_baseline_without_a_template_is_refused(data: DataSource) -> None:
     assert refused(
         data, model("base"), model("q4", template=TEMPLATE), apply_chat_template=True
     ) == ("base, the baseline, has no chat template to apply")
+
+
+# -- until decided -------------------------------------------------------------------------
+
+ANATOMY, VIROLOGY = Mmlu("mmlu_anatomy"), Mmlu("mmlu_virology")
+ALL = range(2000)
+SAME, BROKEN = model("same"), model("broken", wrong=ALL)
+UNSURE = model("unsure", wrong=range(0, 240, 20))
+"""At a margin of five points one look decides on the broken one, two on the equal one, and all
+questions not on the one that loses just as much."""
+
+
+def early(data: DataSource, *models: ModelSpec, **options: object) -> Document:
+    known: dict[str, object] = {
+        "benchmarks": [ANATOMY],
+        "until_decided": True,
+        "margin": 0.05,
+    }
+    return ask(data, *models, **(known | options))
+
+
+def counts(document: Document, benchmark: int = 0) -> dict[str, int]:
+    """How many questions each model was asked, in the order of the tables."""
+    sets = document.benchmarks[benchmark].answer_sets
+    return {found.label: len(found.answers) for found in sets}
+
+
+def verdicts(document: Document) -> dict[tuple[str, str], str]:
+    return {(c.benchmark, c.label): str(c.verdict) for c in document.comparisons}
+
+
+def test_questions_are_asked_until_a_verdict_is_in(many: DataSource) -> None:
+    document = early(many, model("base"), SAME, BROKEN)
+    assert counts(document) == {"base": 100, "same": 100, "broken": 50}
+    assert verdicts(document) == {
+        ("mmlu_anatomy", "same"): "no worse",
+        ("mmlu_anatomy", "broken"): "worse",
+    }
+    assert [(v.label, v.verdict) for v in document.verdicts] == [
+        ("same", Verdict.NO_WORSE),
+        ("broken", Verdict.WORSE),
+    ]
+    assert len(document.benchmarks[0].questions) == 240
+    assert document.settings.until_decided
+    assert until_decided(np.zeros(50), 240, 0.05, 0.95) is Verdict.UNDECIDED
+
+
+def test_without_a_verdict_all_questions_are_asked(many: DataSource) -> None:
+    document = early(many, model("base"), UNSURE)
+    assert counts(document) == {"base": 240, "unsure": 240}
+    assert verdicts(document) == {("mmlu_anatomy", "unsure"): "undecided"}
+
+
+def test_with_a_limit_no_more_than_that_are_asked(many: DataSource) -> None:
+    document = early(many, model("base"), SAME, limit=70)
+    assert counts(document) == {"base": 70, "same": 70}
+    assert verdicts(document) == {("mmlu_anatomy", "same"): "undecided"}
+    whole = early(many, model("base"), SAME)
+    assert document.benchmarks[0].questions == whole.benchmarks[0].questions[:70]
+
+
+@pytest.mark.parametrize("order", [(SAME, BROKEN, UNSURE), (UNSURE, BROKEN, SAME)])
+def test_a_model_is_asked_nothing_twice_and_the_baseline_no_more_than_a_variant_needs(
+    many: DataSource, stubs: list[Stub], order: tuple[ModelSpec, ...]
+) -> None:
+    document = early(many, model("base"), *order)
+    needed = {"same": 100, "broken": 50, "unsure": 240}
+    assert list(counts(document).items()) == [
+        ("base", 240),
+        *[(spec.label, needed[spec.label]) for spec in order],
+    ]
+    for stub in stubs:
+        assert len(stub.asked) == len(set(stub.asked)) == 4 * counts(document)[stub.label]
+
+
+def test_all_models_are_asked_the_same_questions_in_one_random_order(many: DataSource) -> None:
+    document = early(many, model("base"), SAME, BROKEN)
+    order = [question.doc_id for question in document.benchmarks[0].questions]
+    for found in document.benchmarks[0].answer_sets:
+        assert [a.doc_id for a in found.answers] == order[: len(found.answers)]
+    assert order != sorted(order, key=lambda doc_id: int(doc_id.removeprefix("anatomy/")))
+    again, other = early(many, model("base"), SAME), early(many, model("base"), SAME, seed=7)
+    assert [q.doc_id for q in again.benchmarks[0].questions] == order
+    assert [q.doc_id for q in other.benchmarks[0].questions] != order
+
+
+def test_what_is_asked_early_is_answered_as_in_a_full_run(many: DataSource) -> None:
+    models = model("base", wrong=range(0, 240, 7)), model("q4", wrong=range(0, 240, 3))
+    part, whole = early(many, *models), ask(many, *models, benchmarks=[ANATOMY], margin=0.05)
+    for label in ("base", "q4"):
+        everything = {a.doc_id: a for a in answers(whole, label)}
+        assert 0 < len(answers(part, label)) < len(everything) == 240
+        assert all(a == everything[a.doc_id] for a in answers(part, label))
+    assert verdicts(part) == verdicts(whole) == {("mmlu_anatomy", "q4"): "worse"}
+
+
+def test_each_benchmark_stops_by_itself(many: DataSource) -> None:
+    halved = model("halved", wrong=range(1000, 1240))
+    document = early(many, model("base"), halved, benchmarks=[ANATOMY, VIROLOGY])
+    assert [counts(document, i) for i in (0, 1)] == [
+        {"base": 100, "halved": 100},
+        {"base": 50, "halved": 50},
+    ]
+    assert verdicts(document) == {
+        ("mmlu_anatomy", "halved"): "no worse",
+        ("mmlu_virology", "halved"): "worse",
+    }
+
+
+def test_progress_follows_every_look(many: DataSource) -> None:
+    progress = Silent()
+    early(many, model("base"), SAME, progress=progress)
+    assert progress.counts == 2 * [
+        ["base", "mmlu_anatomy", 50, 50, "done"],
+        ["same", "mmlu_anatomy", 50, 50, "done"],
+    ]
+
+
+def test_the_costs_of_all_looks_are_added(many: DataSource) -> None:
+    (base, same, broken) = early(many, model("base"), SAME, BROKEN).benchmarks[0].answer_sets
+    assert (same.evaluated_tokens, same.engine_seconds) == (10 * 4 * 100, 4.0)
+    assert (broken.evaluated_tokens, broken.engine_seconds) == (10 * 4 * 50, 2.0)
+    assert same.notes == ["a note"] * 2
+    assert broken.packing == "200 at once"
+    assert len({base.packing, same.packing}) == 1  # two looks of 50 questions each
+    assert same.packing not in ("", broken.packing)
+
+
+def test_a_question_that_fails_is_asked_no_more_and_ends_nothing(many: DataSource) -> None:
+    document = early(many, model("base"), model("q4", failures=range(0, 240, 30)))
+    assert counts(document) == {"base": 240, "q4": 240}
+    (comparison,) = document.comparisons
+    assert (comparison.missing, comparison.verdict) == (8, Verdict.UNDECIDED)
+
+
+def test_a_variant_that_dies_between_looks_keeps_its_answers_and_the_others_go_on(
+    many: DataSource,
+) -> None:
+    ill = model("ill", fails_after=4 * 80)
+    document = early(many, model("base"), ill, SAME, benchmarks=[ANATOMY, VIROLOGY])
+    assert [m.error for m in document.models] == [None, "ill: the worker process died", None]
+    assert [counts(document, i) for i in (0, 1)] == [
+        {"base": 100, "ill": 100, "same": 100},
+        {"base": 100, "ill": 50, "same": 100},
+    ]
+    kept = [a for a in answers(document, "ill") if a.error is None]
+    assert 50 < len(kept) < 100
+    assert all(a.error is None for a in answers(document, "ill")[:50])
+    assert verdicts(document) == {
+        ("mmlu_anatomy", "ill"): "undecided",
+        ("mmlu_anatomy", "same"): "no worse",
+        ("mmlu_virology", "ill"): "undecided",
+        ("mmlu_virology", "same"): "no worse",
+    }
+
+
+def test_where_the_baseline_dies_later_variants_are_compared_with_what_it_answered(
+    many: DataSource,
+) -> None:
+    base = model("base", fails_after=4 * 120)
+    document = early(many, base, UNSURE, SAME, benchmarks=[ANATOMY, VIROLOGY])
+    assert [m.error for m in document.models] == ["base: the worker process died", None, None]
+    assert counts(document, 0) == {"base": 150, "unsure": 150, "same": 100}
+    assert counts(document, 1) == {"base": 50, "unsure": 50, "same": 50}
+    assert verdicts(document) == {
+        ("mmlu_anatomy", "unsure"): "undecided",
+        ("mmlu_anatomy", "same"): "no worse",
+        ("mmlu_virology", "unsure"): "undecided",
+        ("mmlu_virology", "same"): "undecided",
+    }
+    assert all(a.error is None for b in (0, 1) for a in answers(document, "same", b))
+    assert {a.error for a in answers(document, "base", 1)} == {NOT_REACHED}
+
+
+def test_a_baseline_that_cannot_be_loaded_costs_every_variant_one_look(many: DataSource) -> None:
+    document = early(many, model("base", load_error=True), SAME, BROKEN)
+    assert counts(document) == {"base": 50, "same": 50, "broken": 50}
+    assert set(verdicts(document).values()) == {"undecided"}
+    assert [c.count for c in document.comparisons] == [0, 0]
+
+
+def test_a_variant_that_cannot_be_loaded_keeps_no_other_from_its_verdict(many: DataSource) -> None:
+    document = early(many, model("base"), model("ill", load_error=True), SAME)
+    assert counts(document) == {"base": 100, "ill": 50, "same": 100}
+    assert [(v.label, str(v.verdict)) for v in document.verdicts] == [
+        ("ill", "undecided"),
+        ("same", "no worse"),
+    ]
+
+
+def test_two_models_at_most_are_in_memory(many: DataSource, stubs: list[Stub]) -> None:
+    early(many, model("base"), SAME, model("f16"), BROKEN, noise_floor=True, same_weights=("f16",))
+    assert {stub.label: stub.beside for stub in stubs} == {
+        "base": [],
+        **{label: ["base"] for label in ("same", "broken", "base again", "f16")},
+    }
+    stubs.clear()
+    ask(many, model("base"), SAME, BROKEN, noise_floor=True, benchmarks=[ANATOMY])
+    assert all(stub.beside == [] for stub in stubs)
+
+
+@pytest.mark.parametrize("models", [["base"], ["base", "f16"]])
+def test_without_a_variant_to_decide_on_there_is_no_asking_until_decided(
+    tmp_path: Path, models: list[str]
+) -> None:
+    asked = {"until_decided": True, "same_weights": tuple(models[1:])}
+    assert refused(DataSource(tmp_path), *map(model, models), **asked) == (
+        "no variant is left to decide on: one with the baseline's own weights gets no verdict"
+    )
+
+
+# -- noise floor ---------------------------------------------------------------------------
+
+
+def test_the_noise_floor_is_the_baseline_in_other_batches(
+    data: DataSource, stubs: list[Stub]
+) -> None:
+    """The variant is wrong on all that the noise floor is wrong on, and more."""
+    document = ask(data, model("base", n_ctx="64"), BROKEN, noise_floor=True)
+    assert [stub.label for stub in stubs] == ["base", "base again", "broken"]
+    base, again, _ = (stub.options for stub in stubs)
+    assert again == base | {"batch_tokens": 160, "batch_sequences": 5}
+    assert stubs[1].asked == stubs[0].asked
+    assert [m.noise_floor for m in document.models] == [False, True, False]
+    assert list(counts(document)) == ["base", "base again", "broken"]
+    assert [c.label for c in document.fairness.tokens] == ["base again", "broken"]
+    assert [v.label for v in document.verdicts] == ["broken"]
+    verdict = {c.label: c.verdict for c in document.comparisons if c.metric == "acc"}
+    assert verdict["base again"] is None
+    assert verdict["broken"] is not None
+
+
+def test_a_noise_floor_has_no_rank_beside_those_that_have(many: DataSource) -> None:
+    document = ask(many, model("base"), BROKEN, noise_floor=True, benchmarks=[ANATOMY])
+    assert [ranking.tiers for ranking in document.rankings] == [[["base"], ["broken"]]]
+
+
+def test_asked_until_decided_the_noise_floor_gets_the_baselines_questions(
+    many: DataSource,
+) -> None:
+    document = early(
+        many, model("base"), SAME, model("f16", wrong={5}), noise_floor=True, same_weights=("f16",)
+    )
+    assert counts(document) == {"base": 100, "base again": 100, "same": 100, "f16": 100}
+    assert list(counts(document)) == [m.label for m in document.models]
+    assert [m.noise_floor for m in document.models] == [False, True, False, True]
+    assert [v.label for v in document.verdicts] == ["same"]
+
+
+def test_a_variant_of_the_same_weights_is_noise(data: DataSource) -> None:
+    document = ask(data, model("base"), model("f16"), model("q4"), same_weights=("f16",))
+    assert [m.noise_floor for m in document.models] == [False, True, False]
+    assert [v.label for v in document.verdicts] == ["q4"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "complaint"),
+    [
+        (
+            ["base", "quarter"],
+            {"same_weights": ("quartre",)},
+            "no variant has the label 'quartre'; did you mean 'quarter'?",
+        ),
+        (["base", "q4"], {"same_weights": ("base",)}, "no variant has the label 'base'"),
+        (
+            ["base", "q4"],
+            {"noise_floor": True, "exact": True},
+            "a noise floor needs batches of two shapes, and --exact allows one",
+        ),
+        (
+            ["base", "base again"],
+            {"noise_floor": True},
+            "two models would have the label 'base again': the noise floor is called so; give "
+            "yours another label",
+        ),
+    ],
+)
+def test_a_noise_floor_that_cannot_be_is_refused_before_any_data_is_read(
+    tmp_path: Path, labels: list[str], options: dict[str, object], complaint: str
+) -> None:
+    assert refused(DataSource(tmp_path), *map(model, labels), **options) == complaint
+
+
+def test_a_single_model_gets_scores_and_no_verdict(data: DataSource) -> None:
+    document = ask(data, model("only"))
+    assert {s.label for s in document.scores} == {"only"}
+    assert (document.comparisons, document.verdicts, document.rankings) == ([], [], [])
