@@ -66,6 +66,7 @@ def verdicts(document: Document) -> Iterator[str]:
         elif overall.verdict is Verdict.UNDECIDED:
             undecided = [
                 c.benchmark
+                + (" (worse, but for Holm's correction)" if c.verdict is Verdict.WORSE else "")
                 for c in document.comparisons
                 if c.label == overall.label
                 and c.verdict is not Verdict.NO_WORSE
@@ -112,13 +113,16 @@ def _comparison(
     rates = [
         c.flip_rate
         for c in document.comparisons
-        if c.label in floors and (c.benchmark, c.metric) == (record.name, comparison.metric)
+        if c.label in floors
+        and c.count
+        and (c.benchmark, c.metric) == (record.name, comparison.metric)
     ]
     if rates and comparison.flip_rate <= max(rates):
         yield f"No more than the engine's own noise ({percent(max(rates))} %)."
     if settings.until_decided:
         asked, planned = len(answers.answers), len(record.questions)
-        saved = f", {planned - asked} saved" if asked < planned else ""
+        decided = comparison.verdict is not Verdict.UNDECIDED  # if not, one of the two failed
+        saved = f", {planned - asked} saved" if decided and asked < planned else ""
         yield f"Asked {asked} of {plural(planned, 'question')}{saved}."
     if comparison.verdict is Verdict.UNDECIDED:
         yield from _what_it_would_take(comparison, settings)
@@ -132,8 +136,7 @@ def _flips(comparison: Comparison, confidence: float) -> Iterator[str]:
             f"{flips} of {plural(count, 'question')} flip ({percent(comparison.flip_rate)} %, "
             f"{interval} {percent(comparison.flip_lower)} to {percent(comparison.flip_upper)}), "
             f"{comparison.gains} to right and {comparison.losses} to wrong"
-            + (f" (McNemar p {_p(comparison.mcnemar_p)})" if comparison.mcnemar_p else "")
-            + f"; difference {points(comparison.difference)} points, "
+            f"{_mcnemar(comparison.mcnemar_p)}; difference {points(comparison.difference)} points, "
             f"{interval} {points(comparison.lower)} to {points(comparison.upper)}."
         )
     else:
@@ -153,7 +156,8 @@ def _what_it_would_take(comparison: Comparison, settings: RunSettings) -> Iterat
             f"{'counts' if comparison.missing == 1 else 'count'} against either verdict."
         )
     if comparison.further_questions:
-        yield f"About {comparison.further_questions:,} further questions would decide."
+        further = "question" if comparison.further_questions == 1 else "questions"
+        yield f"About {comparison.further_questions:,} further {further} would decide."
     yield (
         f"With {plural(comparison.count, 'question')} and {percent(comparison.flip_rate)} % "
         "discordance the smallest margin this set can certify with 80 % power is "
@@ -161,8 +165,10 @@ def _what_it_would_take(comparison: Comparison, settings: RunSettings) -> Iterat
     )
 
 
-def _p(value: float) -> str:
-    return f"= {value:.2g}" if value >= 0.001 else "< 0.001"
+def _mcnemar(p: float | None) -> str:
+    if p is None:
+        return ""
+    return f" (McNemar p = {p:.2g})" if p >= 0.001 else " (McNemar p < 0.001)"
 
 
 def _fairness(document: Document) -> Iterator[str]:

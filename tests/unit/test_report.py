@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pajamas_eval.document import AnswerSet, Document, TokenDifference
 from pajamas_eval.report.progress import BarProgress, PlainProgress, progress_for
-from pajamas_eval.report.sentences import of_benchmark
+from pajamas_eval.report.sentences import of_benchmark, verdicts
 from pajamas_eval.report.terminal import show
 from pajamas_eval.report.text import percent, plural, points, printable, rate, size
 from pajamas_eval.summary import summarize
@@ -255,6 +255,36 @@ def test_the_noise_floor_is_set_beside_the_flips() -> None:
     assert " noise " in row
 
 
+def test_a_noise_floor_that_failed_shows_no_noise() -> None:
+    base, q4 = pairs(0, 0, 200)
+    again = answer_set("base again", dict.fromkeys((a.doc_id for a in q4.answers), "no room"))
+    made = document([base, again, q4])
+    made.models[1].noise_floor = True
+    summarize(made)
+    lines = list(of_benchmark(made, made.benchmarks[0]))
+    assert "base again and the baseline answered no question in common." in lines
+    assert not any("own noise" in line for line in lines)
+
+
+def test_a_flip_more_than_the_noise_is_not_called_noise() -> None:
+    base, q4 = pairs(1, 2, 197)
+    _, again = pairs(1, 1, 198)
+    again.label = "base again"
+    made = document([base, again, q4])
+    made.models[1].noise_floor = True
+    summarize(made)
+    assert not any("own noise" in line for line in of_benchmark(made, made.benchmarks[0]))
+
+
+def test_a_p_value_too_small_for_a_float_is_small_all_the_same() -> None:
+    assert "(McNemar p < 0.001)" in sentence(pairs(0, 1200, 10))
+
+
+def test_a_single_further_question_is_one() -> None:
+    assert "About 1 further question would decide." in sentence(pairs(0, 0, 267))
+    assert "About 2 further questions would decide." in sentence(pairs(0, 0, 266))
+
+
 def test_an_early_verdict_says_how_many_questions_it_saved() -> None:
     base, q4 = pairs(0, 0, 200)
     base.answers, q4.answers = base.answers[:150], q4.answers[:150]
@@ -267,6 +297,55 @@ def test_an_early_verdict_says_how_many_questions_it_saved() -> None:
     assert line.endswith(" Asked 150 of 200 questions, 50 saved.")
     assert "McNemar" not in line
     assert "Questions were asked in random order" in shown(made)
+
+
+def test_questions_that_a_failure_left_unasked_are_not_called_saved() -> None:
+    made = document(pairs(0, 0, 200))
+    for answers in made.benchmarks[0].answer_sets:
+        del answers.answers[50:]
+    made.settings.until_decided, made.settings.margin = True, 0.05
+    made.models[1].error = "q4: it stopped"
+    summarize(made)
+    (line,) = of_benchmark(made, made.benchmarks[0])
+    assert line.startswith("q4 is undecided: ")
+    assert " Asked 50 of 200 questions. " in line
+    assert "saved" not in line
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        (0, "no worse"),
+        (3, "undecided, on quiz"),
+        (9, "undecided, on quiz (worse, but for Holm's correction)"),
+        (30, "worse, on quiz (Holm-corrected)"),
+    ],
+)
+def test_the_last_line_is_the_verdict_over_all_benchmarks(losses: int, words: str) -> None:
+    base, q4 = pairs(0, losses, 100 - losses)
+    q8 = answer_set("q8", dict.fromkeys((a.doc_id for a in q4.answers), 1.0))
+    made = document([base, q4, q8])
+    made.settings.margin = 0.05
+    summarize(made)
+    assert list(verdicts(made)) == [
+        "Verdict at a margin of 5 points and 95 % confidence, over all benchmarks:",
+        f"  q4: {words}",
+        "  q8: no worse",
+    ]
+
+
+def test_a_single_test_needs_no_correction_and_names_none() -> None:
+    made = document(pairs(0, 9, 91))
+    made.settings.margin = 0.05
+    summarize(made)
+    assert list(verdicts(made))[1:] == ["  q4: worse, on quiz"]
+
+
+def test_a_ranking_is_shown_where_the_questions_separate_the_models() -> None:
+    made = document(pairs(0, 30, 70))
+    summarize(made)
+    words = "Ranking, as far as the questions separate the models: base; then q4"
+    assert words in list(of_benchmark(made, made.benchmarks[0]))
 
 
 # -- figures -------------------------------------------------------------------------------
