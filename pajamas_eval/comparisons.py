@@ -2,14 +2,11 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.special import log_softmax
 
 from pajamas_eval.document import (
-    AnswerRecord,
     AnswerSet,
     BenchmarkRecord,
     Comparison,
@@ -19,47 +16,21 @@ from pajamas_eval.document import (
     Ranking,
     RunSettings,
 )
+from pajamas_eval.pairs import (
+    Pairs,
+    both_asked,
+    choice_kl_values,
+    paired_differences,
+    robust_verdict,
+    until_decided,
+)
 from pajamas_eval.statistics.clusters import mean_interval
 from pajamas_eval.statistics.multiple import holm
 from pajamas_eval.statistics.paired import mcnemar_p, tango_interval
 from pajamas_eval.statistics.planning import further_questions, smallest_margin
 from pajamas_eval.statistics.proportions import wilson_interval
-from pajamas_eval.statistics.sequential import (
-    SEQUENTIAL_SHARE,
-    final_verdict,
-    log_wealths,
-    sequential_verdict,
-)
-from pajamas_eval.statistics.verdicts import Verdict, non_inferiority, p_worse
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """What two models answered to the same questions, in the order asked.
-
-    Attributes:
-        differences: Variant minus baseline where both answered, NaN where one could not.
-        planned: Questions that a full run asks.
-    """
-
-    differences: np.ndarray[tuple[int], np.dtype[np.float64]]
-    planned: int
-
-    @property
-    def gains(self) -> int:
-        return int((self.differences > 0).sum())
-
-    @property
-    def losses(self) -> int:
-        return int((self.differences < 0).sum())
-
-    @property
-    def missing(self) -> int:
-        return int(np.isnan(self.differences).sum())
-
-    @property
-    def count(self) -> int:
-        return len(self.differences) - self.missing
+from pajamas_eval.statistics.sequential import SEQUENTIAL_SHARE, log_wealths
+from pajamas_eval.statistics.verdicts import Verdict, p_worse
 
 
 def compare_with_baseline(document: Document) -> list[Comparison]:
@@ -139,107 +110,9 @@ def rankings(document: Document) -> Iterator[Ranking]:
             yield Ranking(benchmark=record.name, tiers=tiers)
 
 
-def metric_values(answers: AnswerSet, metric: str) -> dict[str, float]:
-    """Each question's value, errors left out."""
-    return {a.doc_id: a.scores[metric] for a in answers.answers if a.error is None}
-
-
-def choice_kl_values(baseline: AnswerSet, variant: AnswerSet) -> dict[str, float]:
-    """KL(baseline ‖ variant) over the choices of each question that both answered, in nats.
-
-    Source: S. Kullback and R. A. Leibler, "On information and sufficiency", Annals of Mathematical
-    Statistics 22 (1951), of the choices' probabilities normalized to 1. Empty where answers are
-    generated.
-    """
-    theirs = {a.doc_id: a.log_probabilities for a in variant.answers}
-    pairs: dict[int, list[tuple[str, list[float], list[float]]]] = {}
-    for answer in baseline.answers:
-        ours, other = answer.log_probabilities, theirs.get(answer.doc_id)
-        if ours and other:
-            pairs.setdefault(len(ours), []).append((answer.doc_id, ours, other))
-    divergences: dict[str, float] = {}
-    for of_one_size in pairs.values():
-        doc_ids, ours_, theirs_ = zip(*of_one_size, strict=True)
-        with np.errstate(invalid="ignore"):  # ∞ − ∞ is NaN: where nothing has a probability
-            p, q = log_softmax(ours_, axis=1), log_softmax(theirs_, axis=1)
-            # What has no probability adds nothing, whatever its logarithm.
-            weights = np.exp(p)
-            terms = weights * np.subtract(p, q, where=weights != 0, out=np.zeros_like(p))
-        sums = np.nan_to_num(terms.sum(axis=1), nan=np.inf, posinf=np.inf)
-        divergences.update(zip(doc_ids, np.maximum(sums, 0.0).tolist(), strict=True))
-    return divergences
-
-
-def robust_verdict(
-    gains: int, losses: int, missing: int, count: int, margin: float, confidence: float
-) -> Verdict:
-    """The verdict that holds whatever the unanswered questions would have shown.
-
-    Args:
-        gains, losses: Among the `count` questions that both answered.
-        missing: Questions that one could not answer, in addition to `count`.
-        margin: As a proportion.
-        confidence: In (0, 1).
-    """
-    total = count + missing
-    if non_inferiority(gains, losses + missing, total, margin, confidence) is Verdict.NO_WORSE:
-        return Verdict.NO_WORSE
-    if non_inferiority(gains + missing, losses, total, margin, confidence) is Verdict.WORSE:
-        return Verdict.WORSE
-    return Verdict.UNDECIDED
-
-
-def until_decided(
-    differences: np.ndarray[tuple[int], np.dtype[np.float64]],
-    planned: int,
-    margin: float,
-    confidence: float,
-) -> Verdict:
-    """The verdict of questions asked one after the other; NaN where one could not be answered.
-
-    What could not be answered counts as a loss against "no worse" and as a gain against "worse".
-    Once all planned questions are asked, the fixed test has the last word, at its own share of
-    the error.
-    """
-    for imputed, wanted in ((-1.0, Verdict.NO_WORSE), (1.0, Verdict.WORSE)):
-        filled = np.nan_to_num(differences, nan=imputed)
-        verdict, _ = sequential_verdict(filled, margin, confidence)
-        if verdict is Verdict.UNDECIDED and len(filled) >= planned:
-            gains, losses = int((filled > 0).sum()), int((filled < 0).sum())
-            verdict = final_verdict(gains, losses, len(filled), margin, confidence)
-        if verdict is wanted:
-            return verdict
-    return Verdict.UNDECIDED
-
-
-def paired_differences(
-    baseline: AnswerSet, variant: AnswerSet, metric: str
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Variant minus baseline in the order asked; NaN where one of the two could not answer."""
-    asked = _both_asked(baseline, variant)
-    return np.array(
-        [
-            ours.scores[metric] - theirs.scores[metric]
-            if ours.error is None and theirs.error is None
-            else np.nan
-            for theirs, ours in asked
-        ],
-        np.float64,
-    )
-
-
-def _both_asked(
-    baseline: AnswerSet, variant: AnswerSet
-) -> Iterator[tuple[AnswerRecord, AnswerRecord]]:
-    theirs = {a.doc_id: a for a in baseline.answers}
-    for ours in variant.answers:
-        if ours.doc_id in theirs:
-            yield theirs[ours.doc_id], ours
-
-
-def _pairs(record: BenchmarkRecord, baseline: AnswerSet, variant: AnswerSet, metric: str) -> _Pairs:
+def _pairs(record: BenchmarkRecord, baseline: AnswerSet, variant: AnswerSet, metric: str) -> Pairs:
     differences = paired_differences(baseline, variant, metric)
-    return _Pairs(differences, len(record.questions))
+    return Pairs(differences=differences, planned=len(record.questions))
 
 
 def _compare(
@@ -277,7 +150,7 @@ def _compare(
             not theirs.scores[metric]
             and not ours.scores[metric]
             and theirs.prediction != ours.prediction
-            for theirs, ours in _both_asked(base, answers)
+            for theirs, ours in both_asked(base, answers)
             if theirs.error is None and ours.error is None
         ),
         choice_kl=choice_kl,
@@ -288,7 +161,7 @@ def _compare(
     )
 
 
-def _verdict(pairs: _Pairs, settings: RunSettings) -> Verdict:
+def _verdict(pairs: Pairs, settings: RunSettings) -> Verdict:
     if settings.until_decided:
         return until_decided(pairs.differences, pairs.planned, settings.margin, settings.confidence)
     return robust_verdict(
@@ -296,7 +169,7 @@ def _verdict(pairs: _Pairs, settings: RunSettings) -> Verdict:
     )
 
 
-def _further_questions(pairs: _Pairs, verdict: Verdict | None, settings: RunSettings) -> int | None:
+def _further_questions(pairs: Pairs, verdict: Verdict | None, settings: RunSettings) -> int | None:
     if verdict is not Verdict.UNDECIDED:
         return 0
     more = further_questions(
@@ -305,7 +178,7 @@ def _further_questions(pairs: _Pairs, verdict: Verdict | None, settings: RunSett
     return more or None  # not 0: those that were asked would do, had they all been answered
 
 
-def _p_worse(pairs: _Pairs, settings: RunSettings) -> float:
+def _p_worse(pairs: Pairs, settings: RunSettings) -> float:
     """P-value of "the loss is at most the margin", whenever one stopped asking.
 
     The inverse of the largest wealth of a bet on it (Ville's inequality), and the fixed test's
@@ -341,3 +214,8 @@ def _choice_kl(
         upper=interval.upper if known else None,
         count=len(values),
     )
+
+
+def metric_values(answers: AnswerSet, metric: str) -> dict[str, float]:
+    """Each question's value, errors left out."""
+    return {a.doc_id: a.scores[metric] for a in answers.answers if a.error is None}

@@ -9,7 +9,6 @@ from blake3 import blake3
 from pajamas_eval import __version__, fairness
 from pajamas_eval.benchmark import SHOT_SEED, Benchmark
 from pajamas_eval.chat import ChatTemplate
-from pajamas_eval.comparisons import paired_differences, until_decided
 from pajamas_eval.data import DataSource
 from pajamas_eval.document import (
     FORMAT_VERSION,
@@ -22,6 +21,7 @@ from pajamas_eval.document import (
 )
 from pajamas_eval.errors import UsageError, suggestion
 from pajamas_eval.model_spec import ModelSpec
+from pajamas_eval.pairs import paired_differences, until_decided
 from pajamas_eval.questions import QuestionSet, prepare
 from pajamas_eval.recording import Recording
 from pajamas_eval.respondent import NOT_REACHED, Progress, Respondent

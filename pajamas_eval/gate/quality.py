@@ -5,17 +5,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pajamas_eval.comparisons import (
+from pajamas_eval.document import BenchmarkRecord, Document
+from pajamas_eval.gate.config import BenchmarkGate, Gate
+from pajamas_eval.gate.findings import Finding, Outcome, Requirement, Unit
+from pajamas_eval.pairs import (
+    Pairs,
     choice_kl_values,
     paired_differences,
     robust_verdict,
     until_decided,
 )
-from pajamas_eval.document import BenchmarkRecord, Document
-from pajamas_eval.gate.config import BenchmarkGate, Gate
-from pajamas_eval.gate.findings import Finding, Outcome, Requirement, Unit
 from pajamas_eval.statistics.clusters import mean_interval
 from pajamas_eval.statistics.paired import tango_interval
 from pajamas_eval.statistics.planning import further_questions
@@ -29,41 +29,21 @@ _OUTCOMES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sample:
+@dataclass(frozen=True, kw_only=True)
+class _Sample(Pairs):
     """What a variant and the baseline answered on one benchmark.
 
     Attributes:
-        differences: Variant minus baseline in the order asked; NaN where one could not answer.
         divergences: KL divergence over the choices of each question that has one, in nats.
         clusters: What the questions of `divergences` share with others.
-        planned: Questions that a full run asks.
         available: Questions that the benchmark has.
         sequential: Whether questions were asked only until a verdict was in.
     """
 
-    differences: NDArray[np.float64]
     divergences: list[float]
     clusters: list[str]
-    planned: int
     available: int
     sequential: bool
-
-    @property
-    def gains(self) -> int:
-        return int((self.differences > 0).sum())
-
-    @property
-    def losses(self) -> int:
-        return int((self.differences < 0).sum())
-
-    @property
-    def missing(self) -> int:
-        return int(np.isnan(self.differences).sum())
-
-    @property
-    def count(self) -> int:
-        return len(self.differences) - self.missing
 
     @property
     def stopped_early(self) -> bool:

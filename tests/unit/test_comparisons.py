@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from scipy.special import rel_entr, softmax
 from scipy.stats import entropy
 
-from pajamas_eval.comparisons import choice_kl_values, robust_verdict, until_decided
 from pajamas_eval.document import (
     AnswerSet,
     Comparison,
@@ -23,6 +22,7 @@ from pajamas_eval.document import (
     OverallVerdict,
     ScoreSummary,
 )
+from pajamas_eval.pairs import choice_kl_values, robust_verdict, until_decided
 from pajamas_eval.statistics.clusters import mean_interval
 from pajamas_eval.statistics.multiple import holm
 from pajamas_eval.statistics.paired import mcnemar_p
