@@ -12,7 +12,9 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -123,23 +125,26 @@ class Worker:
     def _begin(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
+        self._busy = True  # opening the model
         self._process = context.Process(
             target=_serve,
             args=(theirs, self.spec, str(self.log), self._patience),
             daemon=True,
         )
-        # Ctrl-C reaches every process of the terminal; this one decides what it means for workers.
-        # A signal that comes now waits until the process is one that can be ended.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
-            self._process.start()
-            theirs.close()
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)  # raises what has waited
+            with _uninterrupted():  # until there is a process that can be ended
+                # Ctrl-C reaches every process of the terminal; this one decides what it means for
+                # workers.
+                resource_tracker.ensure_running()  # where `start` began it, it would unblock them
+                before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+                try:
+                    self._process.start()
+                finally:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                theirs.close()
         except BaseException:
             self.close()
             raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def restart(self) -> None:
         """Replaces a process that died or hung by a new one; the model is to be opened again."""
@@ -148,7 +153,7 @@ class Worker:
 
     def open(self) -> Opened:
         """Reads tokenizer and metadata; cheap, save for a digest that is not yet known."""
-        opened = self._receive(LOADING_PATIENCE_SECONDS)
+        opened = self._reply()
         assert isinstance(opened, Opened)
         self._check_digest(opened.digest)
         return opened
@@ -156,19 +161,19 @@ class Worker:
     def tokenize(self, requests: Sequence[Request]) -> list[list[int]]:
         """The tokens of each request."""
         self._send("tokenize", list(requests))
-        tokens: list[list[int]] = self._receive(LOADING_PATIENCE_SECONDS)
+        tokens: list[list[int]] = self._reply()
         return tokens
 
     def fingerprints(self, requests: Sequence[Request]) -> list[bytes]:
         """A digest of each request as the model reads it; equal ones have equal results."""
         self._send("fingerprints", list(requests))
-        digests: list[bytes] = self._receive(LOADING_PATIENCE_SECONDS)
+        digests: list[bytes] = self._reply()
         return digests
 
     def load(self, context_length: int) -> Loaded:
         """Reads the weights; sequences will have at most `context_length` tokens."""
         self._send("load", context_length)
-        loaded = self._receive(LOADING_PATIENCE_SECONDS)
+        loaded = self._reply()
         assert isinstance(loaded, Loaded)
         self._check_digest(loaded.identity.digest)
         return loaded
@@ -181,6 +186,7 @@ class Worker:
         while True:
             message = self._receive(self._patience)
             if isinstance(message, Finished):
+                self._busy = False
                 yield message
                 return
             if message is not None:  # else a sign of life
@@ -202,16 +208,23 @@ class Worker:
         self._connection.close()
         if self._process.pid is None:  # it could not even be started
             return
-        self._process.join(timeout=0.1)
+        if not self._busy:  # then it sees at once that it is no longer needed
+            self._process.join(timeout=0.1)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
 
     def _send(self, method: str, argument: Any) -> None:
+        self._busy = True
         try:
             self._connection.send((method, argument))
         except (BrokenPipeError, ConnectionError):
             raise WorkerDiedError(self._last_words()) from None
+
+    def _reply(self) -> Any:
+        message = self._receive(LOADING_PATIENCE_SECONDS)
+        self._busy = False
+        return message
 
     def _receive(self, patience: float) -> Any:
         try:
@@ -255,10 +268,33 @@ class Worker:
         return f"; it last said:\n{tail}" if tail else ""
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """What a signal would raise inside is raised afterwards.
+
+    To block signals would not do: another thread may take them, and Python still calls their
+    handlers in this one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if handler is not None}
+    for number in before:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for came_first in came[:1]:
+            signal.raise_signal(came_first)
+
+
 def _serve(connection: Connection, spec: ModelSpec, log: str, patience: float) -> None:
     """The worker's main loop: opens the model, then obeys."""
     _redirect_output(log)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     gc.set_threshold(100_000)  # requests by the hundred thousand are no cycles to look for
     try:

@@ -4,7 +4,6 @@ import sys
 
 import click
 
-from pajamas_eval import __version__
 from pajamas_eval.errors import install_command
 
 
@@ -40,6 +39,7 @@ def benchmarks(every: bool) -> None:
 @click.command()
 def doctor() -> None:
     """Check which runtimes work here, and say how to install the others."""
+    from pajamas_eval import __version__
     from pajamas_eval.registry import runtime_names
     from pajamas_eval.worker import installed_engine
 
