@@ -1,10 +1,25 @@
 """Options that several commands take."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+
+class Number(click.FloatRange):
+    """A float within bounds; NaN, which click finds within any, is none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number; fails for what is none."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -87,7 +102,7 @@ def run_options(limit: int | None = None) -> Callable[[_Command], _Command]:
         click.option("--no-store", is_flag=True, help="Compute everything anew, and keep nothing."),
         click.option(
             "--patience",
-            type=click.FloatRange(0, min_open=True),
+            type=Number(0, min_open=True),
             default=300.0,
             show_default=True,
             metavar="SECONDS",
@@ -109,14 +124,14 @@ baseline_option = click.option(
 )
 margin_option = click.option(
     "--margin",
-    type=click.FloatRange(0, 100, min_open=True, max_open=True),
+    type=Number(0.001, 100, max_open=True),
     default=1.0,
     show_default=True,
     help="Points that a variant may lose and still be no worse.",
 )
 confidence_option = click.option(
     "--confidence",
-    type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
+    type=Number(0.5, 0.999999, min_open=True),
     default=0.95,
     show_default=True,
     help="Of every verdict and interval.",

@@ -117,6 +117,50 @@ def test_wrong_input_is_a_line_and_exit_code_2(
     assert isinstance(result.exception, SystemExit)
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ("--margin 0", "Invalid value for '--margin': 0.0 is not in the range 0.001<=x<100."),
+        ("--margin -1", "Invalid value for '--margin': -1.0 is not in the range 0.001<=x<100."),
+        ("--margin 100", "Invalid value for '--margin': 100.0 is not in the range 0.001<=x<100."),
+        ("--margin inf", "Invalid value for '--margin': inf is not in the range 0.001<=x<100."),
+        ("--margin nan", "Invalid value for '--margin': 'nan' is not a number."),
+        ("--margin 1e-320", "Invalid value for '--margin': 1e-320 is not in the range"),
+        ("--margin abc", "Invalid value for '--margin': 'abc' is not a valid float range."),
+        ("--margin 1,5", "Invalid value for '--margin': '1,5' is not a valid float range."),
+        ("--confidence 0.5", "Invalid value for '--confidence': 0.5 is not in the range 0.5<x<="),
+        ("--confidence 1", "Invalid value for '--confidence': 1.0 is not in the range 0.5<x<="),
+        ("--confidence 2", "Invalid value for '--confidence': 2.0 is not in the range 0.5<x<="),
+        ("--confidence 95", "Invalid value for '--confidence': 95.0 is not in the range 0.5<x<="),
+        ("--confidence 0.9999999999999999", "Invalid value for '--confidence': 0.9999999999999999"),
+        ("--confidence nan", "Invalid value for '--confidence': 'nan' is not a number."),
+        ("--same-weights nope", "no variant has the label 'nope'"),
+        ("--same-weights twoo", "no variant has the label 'twoo'; did you mean 'two'?"),
+        ("--same-weights one", "no variant has the label 'one'"),
+        ("--same-weights", "Option '--same-weights' requires an argument."),
+        ("--noise-floor --exact", "a noise floor needs batches of two shapes"),
+        (
+            "--noise-floor again.toml",
+            "two models would have the label 'one again': the noise floor is called so; give yours "
+            "another label",
+        ),
+        ("--until-decided --same-weights two", "no variant is left to decide on"),
+    ],
+)
+def test_what_no_verdict_can_rest_on_is_refused_in_a_line_before_anything_runs(
+    options: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "again.toml").write_text('path = "org/c"\nlabel = "one again"')
+    monkeypatch.chdir(tmp_path)
+    result = run("compare", "one=org/a", "two=org/b", "-b", "pajamas_knowledge", *options.split())
+    assert result.exit_code == 2
+    said = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert said == result.stderr.splitlines()[-1:]
+    assert complaint in said[0]
+    assert result.stdout == ""
+    assert isinstance(result.exception, SystemExit)
+
+
 def test_an_unknown_runtime_is_refused_with_a_suggestion() -> None:
     result = run("run", "ggfu[path=m.gguf]", "-b", "pajamas_knowledge", "--limit", "1")
     assert result.exit_code == 2
