@@ -2,17 +2,21 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from handmade import answer_set, document
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pajamas_eval.document import (
     FORMAT_VERSION,
     Document,
     ScoreSummary,
     check_writable,
+    decode,
     encode,
     json_schema,
     read,
@@ -21,6 +25,7 @@ from pajamas_eval.document import (
 from pajamas_eval.errors import UsageError
 from pajamas_eval.statistics.paired import tango_interval
 from pajamas_eval.statistics.proportions import wilson_interval
+from pajamas_eval.statistics.verdicts import Verdict
 from pajamas_eval.summary import summarize
 
 
@@ -36,8 +41,29 @@ def example() -> Document:
     return made
 
 
-def plain() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(encode(example()))
+def verdicts_of_all_kinds() -> Document:
+    """The baseline, its noise floor, and one variant for each verdict; two are ranked."""
+    same = {str(i): 1.0 for i in range(100)}
+    made = document(
+        [
+            answer_set("base", same),
+            answer_set("base again", same | {"3": 0.0}),
+            answer_set("no worse", same),
+            answer_set("undecided", same | dict.fromkeys(map(str, range(3)), 0.0)),
+            answer_set("worse", same | dict.fromkeys(map(str, range(30)), 0.0)),
+        ]
+    )
+    for answers in made.benchmarks[0].answer_sets:
+        for i, answer in enumerate(answers.answers):
+            answer.log_probabilities = [-1.0, -2.0 - i % 3 * answer.scores["acc"]]
+    made.models[1].noise_floor = True
+    made.settings.margin = 0.05
+    summarize(made)
+    return made
+
+
+def plain(made: Document | None = None) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(encode(made or example()))
     return content
 
 
@@ -54,6 +80,38 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     write(example(), tmp_path / "x.json")
     assert read(tmp_path / "x.json") == example()
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_verdicts_divergence_and_ranks_are_read_back(tmp_path: Path) -> None:
+    made = verdicts_of_all_kinds()
+    assert [(v.label, str(v.verdict)) for v in made.verdicts] == [(x, x) for x in sorted(Verdict)]
+    assert made.rankings
+    assert all(c.choice_kl for c in made.comparisons)
+    write(made, tmp_path / "x.json")
+    assert read(tmp_path / "x.json") == made
+
+
+values = st.sampled_from((0.0, 1.0, "it broke"))
+choices = st.lists(st.sampled_from((0.0, -1.0, -800.0, -1e30)), min_size=2, max_size=2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_whatever_is_computed_from_few_answers_is_read_back_equal(data: st.DataObject) -> None:
+    """JSON has neither NaN nor infinity: of those nothing may be left."""
+    ids = "abcd"[: data.draw(st.integers(1, 4))]
+    sets = [answer_set(m, {d: data.draw(values) for d in ids}) for m in ("base", "again", "q4")]
+    for answer in [a for answers in sets for a in answers.answers if a.error is None]:
+        answer.log_probabilities = data.draw(choices)
+    made = document(sets)
+    made.models[1].noise_floor = data.draw(st.booleans())
+    for question in made.benchmarks[0].questions:
+        question.cluster = data.draw(st.sampled_from(("", "a passage")))
+    made.settings.until_decided = data.draw(st.booleans())
+    made.settings.margin = data.draw(st.sampled_from((1e-5, 0.01, 0.99999)))
+    made.settings.confidence = data.draw(st.sampled_from((0.500001, 0.95, 0.999999)))
+    summarize(made)
+    assert decode(encode(made), "x.json") == made
 
 
 def test_the_file_is_json_for_people(tmp_path: Path) -> None:
@@ -174,11 +232,21 @@ def test_the_schema_describes_a_written_document() -> None:
     assert named["additionalProperties"] is False
 
 
-def test_a_written_document_is_valid_by_its_schema() -> None:
+@pytest.mark.parametrize("make", [example, verdicts_of_all_kinds])
+def test_a_written_document_is_valid_by_its_schema(make: Callable[[], Document]) -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    jsonschema.validate(plain(), json_schema())
+    content = plain(make())
+    jsonschema.validate(content, json_schema())
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(plain() | {"surprise": 1}, json_schema())
+        jsonschema.validate(content | {"surprise": 1}, json_schema())
+
+
+@pytest.mark.parametrize("place", ["comparisons", "verdicts"])
+def test_a_verdict_of_another_kind_is_refused(tmp_path: Path, place: str) -> None:
+    content = plain(verdicts_of_all_kinds())
+    content[place][-1]["verdict"] = "better"
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    assert "Invalid enum value 'better'" in refused(tmp_path / "x.json")
 
 
 # -- summaries -----------------------------------------------------------------------------
