@@ -5,7 +5,6 @@ a text is truncated, where a stop string cuts, and how batches shrink when memor
 decided here, once.
 """
 
-import re
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -23,28 +22,19 @@ from pajamas_eval.requests import (
     GenerationResult,
     LogLikelihood,
     LogLikelihoodRolling,
-    Request,
 )
-from pajamas_eval.runtime import (
-    Answers,
-    Capabilities,
-    Runtime,
-    RuntimeOptions,
-    Settings,
-    TokenPair,
-    Usage,
-)
+from pajamas_eval.runtime import Answers, Capabilities, RuntimeOptions
 from pajamas_eval.scoring import (
     Row,
     Rows,
     Scoring,
     ScoringBatch,
-    move_spaces,
     place,
     scored,
     windows,
 )
 from pajamas_eval.scoring_plan import MIN_BASE, Budget, PrefixTree, Step, common_prefix
+from pajamas_eval.token_reader import ENCODE_AT_ONCE, TokenReader
 
 BATCH_TOKENS = 1024
 """Tokens of one scoring batch, padding included."""
@@ -61,31 +51,9 @@ SHARING_TOLERANCE = 0.05
 BATCH_PADDING = 32
 """Padding tokens of one scoring batch: about what a call of its own costs."""
 
-ENCODE_AT_ONCE = 512
-"""Texts handed to a tokenizer in one call: enough for its own parallelism."""
 
-KEPT_TOKENS = 16_000_000
-"""Tokens kept between tokenizing and scoring: 64 MB, less where requests share a context."""
-
-_NO_TOKENS = np.empty(0, np.int32)
-
-_SURROGATES = re.compile("[\ud800-\udfff]")
-
-
-class TokenRuntime(Runtime):
-    """Requests in, tokens through an engine, results out.
-
-    An adapter sets the attributes below in its constructor and implements the abstract methods.
-    """
-
-    bos_token_id: int | None
-    eos_token_ids: frozenset[int]
-    default_prefix: tuple[int, ...]
-    """What the model's own tokenizer puts in front of a text."""
-    native_context_length: int
-    bos_token: str
-    eos_token: str
-    chat_template: str | None
+class TokenRuntime(TokenReader):
+    """Requests in, tokens through an engine, results out."""
 
     runs_subtrees: ClassVar[bool] = False
     """Whether one batch of the engine can hold a prefix tree; if not, rows are padded."""
@@ -93,16 +61,12 @@ class TokenRuntime(Runtime):
     """Whether the model's cache can be shared; an adapter finds out when it loads the model."""
 
     def __init__(self, options: RuntimeOptions) -> None:
-        self.options = options
-        self.usage = Usage()
+        super().__init__(options)
         self.budget = self.bounded(
             Budget(BATCH_TOKENS, BATCH_SEQUENCES, BATCH_OUTPUTS, BATCH_PADDING)
         )
         most = options.batch_sequences or BATCH_SEQUENCES
         self.batch_sequences = 1 if options.exact else min(most, BATCH_SEQUENCES)
-        self._context_limit: int | None = None
-        self._kept: dict[LogLikelihood, TokenPair] = {}
-        self._kept_tokens = 0
         self._packing = blake3()
 
     def bounded(self, budget: Budget) -> Budget:
@@ -110,14 +74,6 @@ class TokenRuntime(Runtime):
         budget.tokens = min(budget.tokens, self.options.batch_tokens or budget.tokens)
         budget.rows = min(budget.rows, self.options.batch_sequences or budget.rows)
         return budget
-
-    @abstractmethod
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Tokens of each text, nothing added; special tokens named in a text are recognised."""
-
-    @abstractmethod
-    def decode(self, tokens: Sequence[int], *, keep_special: bool) -> str:
-        """Text of the tokens; special tokens are spelled out or left out."""
 
     @abstractmethod
     def score(self, batch: ScoringBatch) -> int:
@@ -143,115 +99,6 @@ class TokenRuntime(Runtime):
         """Text in, all three request kinds."""
         return Capabilities(frozenset({LogLikelihood, LogLikelihoodRolling, GenerateUntil}))
 
-    @property
-    def settings(self) -> Settings:
-        """How this model reads text."""
-        return Settings(
-            context_length=self.context_length,
-            prefix_tokens=self.prefix_tokens,
-            bos_token=self.bos_token,
-            eos_token=self.eos_token,
-            chat_template=self.chat_template,
-        )
-
-    @property
-    def context_length(self) -> int:
-        """Tokens a sequence may have: the least of the model's, the user's and the run's bound."""
-        bounds = (self.native_context_length, self.options.n_ctx, self._context_limit)
-        return min(b for b in bounds if b is not None)
-
-    def limit_context(self, context_length: int) -> None:
-        """Use at most `context_length` tokens per sequence."""
-        self._context_limit = context_length
-
-    @property
-    def prefix_tokens(self) -> tuple[int, ...]:
-        """What stands in front of every text."""
-        if self.options.add_bos is None:
-            return self.default_prefix
-        if self.options.add_bos and self.bos_token_id is not None:
-            return (self.bos_token_id,)
-        return ()
-
-    @property
-    def _empty_context(self) -> tuple[int, ...]:
-        """What a text without anything before it is conditioned on: the prefix, BOS, or EOS."""
-        bos = (self.bos_token_id,) if self.bos_token_id is not None else ()
-        return self.prefix_tokens or bos or tuple(sorted(self.eos_token_ids))[:1]
-
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Tokens without prefix. Lone surrogates, which no UTF-8 text can hold, become U+FFFD."""
-        return self.encode([_SURROGATES.sub("�", text) for text in texts]) if texts else []
-
-    def _with_prefix(self, tokens: list[int]) -> list[int]:
-        """The prefix in front, exactly once: a rendered chat template brings its own BOS."""
-        prefix = list(self.prefix_tokens)
-        return tokens if prefix and tokens[: len(prefix)] == prefix else prefix + tokens
-
-    def tokenize(self, requests: Sequence[Request]) -> Iterator[TokenPair]:
-        """Context and continuation tokens of each request, in order; kept for scoring."""
-        for start in range(0, len(requests), ENCODE_AT_ONCE):
-            chunk = requests[start : start + ENCODE_AT_ONCE]
-            pairs = iter(self._encode_pairs([r for r in chunk if isinstance(r, LogLikelihood)]))
-            texts = [
-                r.prompt if isinstance(r, GenerateUntil) else r.text
-                for r in chunk
-                if not isinstance(r, LogLikelihood)
-            ]
-            singles = iter(self._encode(texts))
-            for request in chunk:
-                if isinstance(request, LogLikelihood):
-                    pair = next(pairs)
-                    self._keep(request, pair)
-                    yield pair
-                else:
-                    tokens = np.asarray(self._with_prefix(next(singles)), np.int32)
-                    prompted = isinstance(request, GenerateUntil)
-                    yield (tokens, _NO_TOKENS) if prompted else (_NO_TOKENS, tokens)
-
-    # -- log-likelihoods -------------------------------------------------------------------
-
-    def _keep(self, request: LogLikelihood, pair: TokenPair) -> None:
-        """What was tokenized for a comparison need not be again for scoring."""
-        if request not in self._kept and self._kept_tokens < KEPT_TOKENS:
-            self._kept[request] = pair
-            self._kept_tokens += pair[0].size + pair[1].size
-
-    def _pairs(self, requests: Sequence[LogLikelihood]) -> Iterator[TokenPair]:
-        """Context and continuation of each request; what was kept is handed over."""
-        kept = {r: self._kept.pop(r) for r in set(requests) if r in self._kept}
-        self._kept_tokens -= sum(a.size + b.size for a, b in kept.values())
-        others = iter(self._encode_pairs([r for r in requests if r not in kept]))
-        for request in requests:
-            yield kept[request] if request in kept else next(others)
-
-    def _encode_pairs(self, requests: Sequence[LogLikelihood]) -> list[TokenPair]:
-        """Context and continuation tokens of each request.
-
-        Trailing spaces of the context move to the continuation; the continuation's tokens are
-        those of the whole text beyond the context's. Where that leaves nothing of a continuation
-        that has text (the tokenizer merged it into the context), it is encoded on its own.
-        """
-        pairs = [move_spaces(r.context, r.continuation) for r in requests]
-        distinct = {context: i for i, context in enumerate(dict.fromkeys(c for c, _ in pairs))}
-        contexts = self._encode(list(distinct))
-        prefixed = [np.asarray(self._with_prefix(tokens), np.int32) for tokens in contexts]
-        wholes = self._encode([context + continuation for context, continuation in pairs])
-        result = []
-        for (context, continuation), whole in zip(pairs, wholes, strict=True):
-            if context:
-                head = prefixed[distinct[context]]
-                tail = whole[len(contexts[distinct[context]]) :]
-                if not tail and continuation:
-                    tail = self._encode([continuation])[0]
-            else:
-                start = list(self._empty_context)
-                head = np.asarray(start, np.int32)
-                # A text may spell out its own BOS.
-                tail = whole[len(start) :] if start and whole[: len(start)] == start else whole
-            result.append((head, np.asarray(tail, np.int32)))
-        return result
-
     def loglikelihood(self, requests: Sequence[LogLikelihood]) -> Answers:
         """Log-probability of each continuation after its context.
 
@@ -263,7 +110,7 @@ class TokenRuntime(Runtime):
         scorings: list[Scoring | Failure] = []
         for start in range(0, len(requests), ENCODE_AT_ONCE):
             chunk = requests[start : start + ENCODE_AT_ONCE]
-            for request, (context, continuation) in zip(chunk, self._pairs(chunk), strict=True):
+            for request, (context, continuation) in zip(chunk, self.pairs(chunk), strict=True):
                 scorings.append(place(rows, request, context, continuation, limit))
         yield from self._run(rows.rows, scorings)
 
@@ -277,8 +124,10 @@ class TokenRuntime(Runtime):
         scorings: list[Scoring | Failure] = []
         for start in range(0, len(requests), ENCODE_AT_ONCE):
             chunk = requests[start : start + ENCODE_AT_ONCE]
-            for request, encoded in zip(chunk, self._encode([r.text for r in chunk]), strict=True):
-                prefix = list(self._empty_context)
+            for request, encoded in zip(
+                chunk, self.encode_clean([r.text for r in chunk]), strict=True
+            ):
+                prefix = list(self.empty_context)
                 if not prefix:
                     scorings.append(Failure("the model has neither a BOS nor an EOS token"))
                     continue
@@ -424,9 +273,9 @@ class TokenRuntime(Runtime):
         truncated: dict[int, int] = {}
         for start in range(0, len(requests), ENCODE_AT_ONCE):
             chunk = requests[start : start + ENCODE_AT_ONCE]
-            for offset, encoded in enumerate(self._encode([r.prompt for r in chunk])):
+            for offset, encoded in enumerate(self.encode_clean([r.prompt for r in chunk])):
                 i = start + offset
-                tokens = self._with_prefix(encoded) or list(self._empty_context)
+                tokens = self.with_prefix(encoded) or list(self.empty_context)
                 room = self.context_length - requests[i].max_tokens
                 if not tokens:
                     yield i, Failure("the prompt is empty and the model has no BOS or EOS token")
