@@ -111,7 +111,9 @@ def evaluate(
         progress.step("comparing how the models read the questions")
         settings = {label: model.settings for label, model in opened.items()}
         requests = fairness.all_requests(question_sets)
-        fingerprints = {worker.label: worker.fingerprints(requests) for worker in workers}
+        for worker in workers:
+            worker.begin_reading(requests)
+        fingerprints = {worker.label: worker.fingerprints() for worker in workers}
         fair = fairness.check(workers, settings, question_sets, fingerprints)
         context_length = min(s.context_length for s in settings.values())
         document = Document(

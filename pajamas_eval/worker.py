@@ -164,9 +164,12 @@ class Worker:
         tokens: list[list[int]] = self._reply()
         return tokens
 
-    def fingerprints(self, requests: Sequence[Request]) -> list[bytes]:
-        """A digest of each request as the model reads it; equal ones have equal results."""
+    def begin_reading(self, requests: Sequence[Request]) -> None:
+        """Has the process tokenize requests, while others do."""
         self._send("fingerprints", list(requests))
+
+    def fingerprints(self) -> list[bytes]:
+        """A digest of each request to read, as the model reads it; equal ones have equal results."""
         digests: list[bytes] = self._reply()
         return digests
 

@@ -92,8 +92,11 @@ class Stub:
             found.append([*self.prefix, *(ord(c) + offset for c in text)])
         return found
 
-    def fingerprints(self, requests: Sequence[Request]) -> list[bytes]:
-        return [str(tokens).encode() for tokens in self.tokenize(requests)]
+    def begin_reading(self, requests: Sequence[Request]) -> None:
+        self.reads = requests
+
+    def fingerprints(self) -> list[bytes]:
+        return [str(tokens).encode() for tokens in self.tokenize(self.reads)]
 
     def load(self, context_length: int) -> Loaded:
         self.beside = [s.label for s in self.opened if s.context_length and not s.closed]
