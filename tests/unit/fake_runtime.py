@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,10 +83,9 @@ class FakeRuntime(TokenRuntime):
         eos: frozenset[int] = frozenset({EOS}),
         adds_bos: bool = True,
         context_length: int = 64,
-        n_ctx: int | None = None,
-        add_bos: bool | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(RuntimeOptions(path="fake", n_ctx=n_ctx, add_bos=add_bos))
+        super().__init__(RuntimeOptions(path="fake", **options))
         self.bos_token_id = bos
         self.eos_token_ids = eos
         self.default_prefix = (bos,) if adds_bos and bos is not None else ()

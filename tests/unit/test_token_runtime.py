@@ -30,6 +30,7 @@ from pajamas_eval.requests import (
     Result,
 )
 from pajamas_eval.scoring_plan import Budget
+from pajamas_eval.token_runtime import BATCH_SEQUENCES, BATCH_TOKENS
 
 
 def answers(runtime: FakeRuntime, requests: Sequence[Request]) -> list[Result]:
@@ -389,6 +390,80 @@ def test_usage_counts_the_tokens_that_were_run() -> None:
     answers(runtime, [GenerateUntil("ab", (), 2)])
     assert runtime.usage.generated_tokens <= 2
     assert runtime.usage.evaluated_tokens == 8 + 3 + runtime.usage.generated_tokens
+
+
+SCORED: list[Request] = [
+    *[LogLikelihood("a" * n, "b") for n in range(1, 30)],
+    *[LogLikelihood("shots " * 6 + "q" * n, f" {x}") for n in range(8) for x in "abc"],
+]
+GENERATED: list[Request] = [GenerateUntil("a" * n, ("b",), 6) for n in range(1, 20)]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "most"),
+    [
+        ({"batch_tokens": 60}, BATCH_SEQUENCES),
+        ({"batch_sequences": 3}, 3),
+        ({"batch_tokens": 160, "batch_sequences": 5}, 5),
+        ({"batch_tokens": 1}, 1),
+        ({"batch_sequences": 1}, 1),
+        ({"batch_sequences": 8, "exact": True}, 1),
+    ],
+)
+def test_batches_that_the_user_bounds_give_the_same_results(
+    bounds: dict[str, Any], most: int
+) -> None:
+    own, bounded = FakeRuntime(), FakeRuntime(**bounds)
+    assert [without_time(r) for r in answers(bounded, SCORED)] == [
+        without_time(r) for r in answers(own, SCORED)
+    ]
+    assert max(map(len, bounded.scored)) <= most
+    assert len(bounded.scored) > len(own.scored)
+    assert bounded.usage.packing != own.usage.packing
+
+
+@pytest.mark.parametrize(
+    ("bounds", "most"),
+    [
+        ({"batch_sequences": 3}, 3),
+        ({"batch_sequences": 1}, 1),
+        ({"batch_sequences": 8, "exact": True}, 1),
+        ({"batch_tokens": 1}, len(GENERATED)),  # tokens are of scoring only
+    ],
+)
+def test_as_many_texts_are_generated_at_once_as_the_user_allows(
+    bounds: dict[str, Any], most: int
+) -> None:
+    own, bounded = FakeRuntime(), FakeRuntime(**bounds)
+    assert [without_time(r) for r in answers(bounded, GENERATED)] == [
+        without_time(r) for r in answers(own, GENERATED)
+    ]
+    assert max(bounded.generated) == most
+    assert max(own.generated) == len(GENERATED)
+
+
+def test_no_batch_has_more_tokens_than_the_user_allows() -> None:
+    """The fake engine refuses what is too large, and the runtime notes it."""
+    requests = [LogLikelihood(x * n, "b") for n, x in enumerate("acdefghijklmnopqrstvwxyz", 1)]
+    own, bounded = FakeRuntime(), FakeRuntime(batch_tokens=60)
+    own.room = bounded.room = 60
+    answers(own, requests)
+    answers(bounded, requests)
+    assert "out of memory: batches now hold" in own.usage.notes[0]
+    assert bounded.usage.notes == []
+    assert bounded.usage.batching == "up to 60 tokens and 32 sequences at once"
+
+
+def test_a_request_larger_than_the_batches_that_the_user_allows_is_run_alone() -> None:
+    runtime = FakeRuntime(batch_tokens=4)
+    answers(runtime, [LogLikelihood("a" * n, "b") for n in (2, 1, 20)])
+    assert sorted(sorted(map(len, batch)) for batch in runtime.scored) == [[2], [3], [21]]
+
+
+def test_more_than_a_runtimes_own_batches_is_not_granted() -> None:
+    runtime = FakeRuntime(batch_tokens=10**6, batch_sequences=10**6)
+    assert (runtime.budget.tokens, runtime.budget.rows) == (BATCH_TOKENS, BATCH_SEQUENCES)
+    assert runtime.batch_sequences == BATCH_SEQUENCES
 
 
 def test_out_of_memory_halves_the_batches_and_goes_on() -> None:
