@@ -24,7 +24,7 @@ _TYPES: dict[_Kind, tuple[type, ...]] = {
     LogLikelihoodResult: (float, bool, int, int, int, int, float),
     GenerationResult: (str, str, int, int, int, float),
 }
-_FIELDS = {kind: tuple(kind.__dataclass_fields__) for kind in _TYPES}
+_FIELDS = {kind: kind.__struct_fields__ for kind in _TYPES}
 _VALUES = {kind: attrgetter(*names) for kind, names in _FIELDS.items()}
 
 

@@ -1,26 +1,24 @@
 """What a benchmark asks of a runtime, and what it gets back."""
 
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class LogLikelihood:
+
+class LogLikelihood(msgspec.Struct, frozen=True):
     """How probable is `continuation` after `context`?"""
 
     context: str
     continuation: str
 
 
-@dataclass(frozen=True, slots=True)
-class LogLikelihoodRolling:
+class LogLikelihoodRolling(msgspec.Struct, frozen=True):
     """How probable is the whole of `text`, from its first token on?"""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class GenerateUntil:
+class GenerateUntil(msgspec.Struct, frozen=True):
     """Continue `prompt` greedily until a stop string, the end token or `max_tokens` new tokens."""
 
     prompt: str
@@ -31,8 +29,7 @@ class GenerateUntil:
 Request = LogLikelihood | LogLikelihoodRolling | GenerateUntil
 
 
-@dataclass(frozen=True, slots=True)
-class LogLikelihoodResult:
+class LogLikelihoodResult(msgspec.Struct, frozen=True):
     """Answer to `LogLikelihood` and `LogLikelihoodRolling`.
 
     Attributes:
@@ -57,8 +54,7 @@ class LogLikelihoodResult:
 FinishReason = Literal["stop", "end", "length"]
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationResult:
+class GenerationResult(msgspec.Struct, frozen=True):
     """Answer to `GenerateUntil`.
 
     Attributes:
@@ -78,8 +74,7 @@ class GenerationResult:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """A request that could not be answered: an error in the report, never a wrong answer."""
 
     error: str

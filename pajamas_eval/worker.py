@@ -169,7 +169,7 @@ class Worker:
         self._send("fingerprints", list(requests))
 
     def fingerprints(self) -> list[bytes]:
-        """A digest of each request to read, as the model reads it; equal ones have equal results."""
+        """A digest of each request as the model reads it; equal ones have equal results."""
         digests: list[bytes] = self._reply()
         return digests
 

@@ -4,10 +4,11 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import chain
 from typing import IO, Any
+
+from msgspec.structs import asdict
 
 from pajamas_eval.requests import LogLikelihoodResult
 from pajamas_eval.store.store import Store

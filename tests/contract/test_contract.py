@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from pajamas_eval.errors import OutOfMemoryError
 from pajamas_eval.requests import (
@@ -291,7 +292,7 @@ class TestMemory:
         full = load(CASES[2], original, variants)
         monkeypatch.setattr(full, "_memory_for", lambda *_, **__: None)
         full.budget.tokens = 10**6
-        long = [replace(r, context=r.context + "and more " * 40) for r in self.REQUESTS]
+        long = [structs.replace(r, context=r.context + "and more " * 40) for r in self.REQUESTS]
         close(scored(full, long), scored(expected, long), CASES[2].tolerance)
         assert any("out of memory" in note for note in full.usage.notes)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from pajamas_eval.benchmark import Score
 from pajamas_eval.benchmarks.gsm8k import extract_flexible, extract_strict, normalize
@@ -188,7 +189,7 @@ def test_gsm8k(case: Case, runtime: TokenRuntime, reference: dict[str, Any]) -> 
         assert request.prompt == prompt
         assert list(request.until) == settings["until"]
     shortened = [
-        replace(q, requests=(replace(q.requests[0], max_tokens=NEW_TOKENS),))  # type: ignore[call-arg]
+        replace(q, requests=(structs.replace(q.requests[0], max_tokens=NEW_TOKENS),))  # type: ignore[call-arg]
         for q in questions
     ]
     same_text = 0

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import structs
 
 from pajamas_eval.data import DataSource
 from pajamas_eval.questions import Question, prepare
@@ -69,7 +71,7 @@ def gsm8k_same_examples(data: DataSource) -> Workload:
     prompts = [examples + split_question(r.prompt)[1] for r in requests]
     return generation(
         "gsm8k-same-examples",
-        [replace(r, prompt=p) for r, p in zip(requests, prompts, strict=True)],
+        [structs.replace(r, prompt=p) for r, p in zip(requests, prompts, strict=True)],
     )
 
 

@@ -5,7 +5,6 @@ import os
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pajamas_eval.errors import UsageError
 from pajamas_eval.requests import Failure, FinishReason, GenerationResult, LogLikelihoodResult
