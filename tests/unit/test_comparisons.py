@@ -177,7 +177,7 @@ def fillings(missing: int) -> list[tuple[int, int]]:
     return [(g, k) for g in range(missing + 1) for k in range(missing - g + 1)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(tables(), margins, confidences)
 def test_a_verdict_is_the_one_that_all_answers_to_the_missing_questions_lead_to(
     table: tuple[int, int, int, int], margin: float, confidence: float

@@ -95,7 +95,7 @@ values = st.sampled_from((0.0, 1.0, "it broke"))
 choices = st.lists(st.sampled_from((0.0, -1.0, -800.0, -1e30)), min_size=2, max_size=2)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_whatever_is_computed_from_few_answers_is_read_back_equal(data: st.DataObject) -> None:
     """JSON has neither NaN nor infinity: of those nothing may be left."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from handmade import identity
+from numpy.typing import NDArray
 
 from pajamas_eval import evaluate as evaluate_module
 from pajamas_eval.benchmarks.gsm8k import Gsm8k
@@ -85,18 +86,19 @@ class Stub:
         return self.options.get("prefix", ())  # type: ignore[return-value]
 
     def tokenize(self, requests: Sequence[Request]) -> list[list[int]]:
-        found = []
-        for r in requests:
-            text = r.context + r.continuation if isinstance(r, LogLikelihood) else r.prompt  # type: ignore[union-attr]
-            offset = 1 if self.options.get("odd_tokens", "\0") in text else 0  # type: ignore[operator]
-            found.append([*self.prefix, *(ord(c) + offset for c in text)])
-        return found
+        return [self._tokens(request).tolist() for request in requests]
+
+    def _tokens(self, r: Request) -> NDArray[np.int32]:
+        text = r.context + r.continuation if isinstance(r, LogLikelihood) else r.prompt  # type: ignore[union-attr]
+        offset = self.options.get("odd_tokens", "\0") in text  # type: ignore[operator]
+        codes = np.frombuffer(text.encode("utf-32-le"), np.int32) + offset
+        return np.concatenate([np.array(self.prefix, np.int32), codes])
 
     def begin_reading(self, requests: Sequence[Request]) -> None:
         self.reads = requests
 
     def fingerprints(self) -> list[bytes]:
-        return [str(tokens).encode() for tokens in self.tokenize(self.reads)]
+        return [self._tokens(request).tobytes() for request in self.reads]
 
     def load(self, context_length: int) -> Loaded:
         self.beside = [s.label for s in self.opened if s.context_length and not s.closed]
