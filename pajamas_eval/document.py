@@ -3,8 +3,9 @@
 import json
 import os
 import platform
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,6 +14,10 @@ from pajamas_eval.runtime import Identity
 from pajamas_eval.statistics.verdicts import Verdict
 
 FORMAT_VERSION = 3
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_AnyStruct = TypeVar("_AnyStruct", bound=msgspec.Struct)
 
 
 class Record(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -362,7 +367,7 @@ class Document(Record):
 
 
 def write(document: Document, path: Path) -> None:
-    """Writes the document as JSON, whole or not at all. Lone surrogates become `?`."""
+    """Writes the document as JSON, whole or not at all."""
     write_whole(encode(document), path)
 
 
@@ -386,13 +391,17 @@ def check_writable(path: Path) -> None:
 
 
 def encode(document: Document) -> bytes:
-    """The document as indented JSON."""
+    """The document as indented JSON.
+
+    Lone surrogates, as in a path that is no UTF-8, are escaped, and `decode` gives them back; two
+    of them that make a pair become its character, as JSON has no other form for them.
+    """
     try:
-        raw = msgspec.json.encode(document)
-    except UnicodeEncodeError:  # lone surrogates, as in a path that is no UTF-8
-        text = json.dumps(msgspec.to_builtins(document), ensure_ascii=False)
-        raw = text.encode("utf-8", "replace")
-    return msgspec.json.format(raw, indent=1) + b"\n"
+        return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(document), ensure_ascii=False, indent=1)
+        escaped = _SURROGATES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        return escaped.encode() + b"\n"
 
 
 def read(path: Path) -> Document:
@@ -407,14 +416,25 @@ def read(path: Path) -> Document:
 def decode(raw: bytes, name: str) -> Document:
     """A document from its JSON. Raises `UsageError` for anything it does not understand."""
     try:
-        version = msgspec.json.decode(raw, type=_Versioned).format_version
+        version = _parse(raw, _Versioned).format_version
         if version != FORMAT_VERSION:
             raise UsageError(
                 f"{name} has format version {version}; this program reads {FORMAT_VERSION}"
             )
-        return msgspec.json.decode(raw, type=Document)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _parse(raw, Document)
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{name} is no result document: {error}") from None
+
+
+def _parse(raw: bytes, kind: type[_AnyStruct]) -> _AnyStruct:
+    if not _ESCAPED_SURROGATE.search(raw):
+        return msgspec.json.decode(raw, type=kind)
+    # msgspec takes no lone ones, and the standard library takes constants that JSON lacks.
+    return msgspec.convert(json.loads(raw, parse_constant=_refuse), kind)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 class _Versioned(msgspec.Struct):

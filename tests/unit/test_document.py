@@ -134,15 +134,60 @@ def test_odd_text_survives(tmp_path: Path) -> None:
     assert read(tmp_path / "x.json") == made
 
 
-def test_a_lone_surrogate_does_not_lose_the_run(tmp_path: Path) -> None:
-    """A path that is no UTF-8 reaches Python with surrogates in it."""
+HOSTILE = {
+    "control sequences": "\x1b[2J\x1b]0;title\x07\r\x00\x7f\x9b31m",
+    "bidi marks": "\u202egnp.exe\u202c\u2066\u200f",
+    "markup": "<script>alert(1)</script>&amp;[red]x[/red]",
+    "quotes": "'; DROP TABLE responses; --\"\\",
+    "line ends": "a\r\nb\nc\u2028d\u2029e\x85f",
+    "a path that is no UTF-8": "m\udcff.gguf",
+    "lone surrogates": "\ud800x\udfff \udc80",
+    "an escape that is none": r"\ud800 \\udfff \n",
+    "beyond the basic plane": "😀\U0010ffff\ufffe\ufeff",
+    "a long one": "x" * 10_000_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_any_text_comes_back_as_it_was(tmp_path: Path, text: str) -> None:
+    """A model's output, a path, a label: whatever it is, the file is JSON and holds it."""
     made = example()
-    made.models[0].spec = "m\udcff.gguf"
+    made.models[0].spec = text
+    made.models[0].error = text
+    made.benchmarks[0].answer_sets[0].answers[0].text = text
+    made.benchmarks[0].questions[0].doc_id = text
     write(made, tmp_path / "x.json")
-    back = read(tmp_path / "x.json")
-    assert back.models[0].spec == "m?.gguf"
-    made.models[0].spec = back.models[0].spec
-    assert back == made
+    assert read(tmp_path / "x.json") == made
+    raw = (tmp_path / "x.json").read_bytes()
+    assert json.loads(raw.decode("utf-8"))["models"][0]["spec"] == text
+    assert not {b for b in raw if b < 32} - {10}
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_any_characters_come_back(text: str) -> None:
+    made = example()
+    made.models[0].error = text
+    # The one form that JSON lacks: a pair is its character.
+    paired = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    assert decode(encode(made), "x").models[0].error == paired
+
+
+def test_a_file_with_surrogates_is_laid_out_like_any_other(tmp_path: Path) -> None:
+    made = example()
+    plain_lines = encode(made).decode().splitlines()
+    made.models[0].spec += "\udcff"
+    lines = encode(made).decode().splitlines()
+    different = [(a, b) for a, b in zip(plain_lines, lines, strict=True) if a != b]
+    assert different == [('   "spec": "base.gguf",', '   "spec": "base.gguf\\udcff",')]
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_a_surrogate_lets_nothing_else_through(tmp_path: Path, constant: str) -> None:
+    content = plain() | {"baseline": "\ud800"}
+    text = json.dumps(content).replace('"margin": 0.01', f'"margin": {constant}')
+    assert constant in text
+    (tmp_path / "x.json").write_text(text)
+    assert refused(tmp_path / "x.json").endswith(f"{constant} is not JSON")
 
 
 @pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0])
