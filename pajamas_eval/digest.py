@@ -26,8 +26,8 @@ def digest_of(files: Iterable[Path], cache: Path | None = None) -> str:
 
     Args:
         files: Files of one model.
-        cache: SQLite file that remembers digests by path, size and modification time;
-            by default in the user's cache folder.
+        cache: SQLite file that remembers digests by path and what tells that a file is still the
+            same; by default in the user's cache folder.
     """
     total = blake3()
     with _remembered(cache or user_cache_path("pajamas-eval") / "digests.sqlite") as memory:
@@ -41,11 +41,14 @@ def digest_of(files: Iterable[Path], cache: Path | None = None) -> str:
 def _file_digest(file: Path, memory: sqlite3.Connection | None) -> str:
     resolved = file.resolve()
     stat = resolved.stat()
-    key = (os.fsencode(resolved), stat.st_size, stat.st_mtime_ns)
+    # The time of change and the inode as well: a copy may keep the modification time of another
+    # file, all files of an archive or an image may share one, and variants may share their size.
+    state = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_dev} {stat.st_ino}"
+    key = (os.fsencode(resolved), state)
     if memory is not None:
         with suppress(sqlite3.Error):  # a damaged memory
             found = memory.execute(
-                "SELECT digest FROM digests WHERE path = ? AND size = ? AND mtime_ns = ?", key
+                "SELECT digest FROM file_digests WHERE path = ? AND state = ?", key
             ).fetchone()
             if found:
                 return str(found[0])
@@ -54,7 +57,7 @@ def _file_digest(file: Path, memory: sqlite3.Connection | None) -> str:
     digest = hasher.hexdigest()
     if memory is not None:
         with suppress(sqlite3.Error), memory:  # read-only, damaged or full
-            memory.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (*key, digest))
+            memory.execute("INSERT OR REPLACE INTO file_digests VALUES (?, ?, ?)", (*key, digest))
     return digest
 
 
@@ -65,8 +68,8 @@ def _remembered(cache: Path) -> Iterator[sqlite3.Connection | None]:
         cache.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(cache, timeout=30)
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS digests "
-            "(path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest TEXT)"
+            "CREATE TABLE IF NOT EXISTS file_digests "
+            "(path BLOB PRIMARY KEY, state TEXT, digest TEXT)"
         )
     except (OSError, sqlite3.Error):
         yield None

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,42 @@ def test_a_file_written_again_is_read_again(tmp_path: Path, hashed: list[str]) -
     assert len(hashed) == 2
 
 
+def _rewritten(file: Path) -> None:
+    file.write_bytes(b"bbbb")
+
+
+def _replaced(file: Path) -> None:
+    other = file.with_name("other")
+    other.write_bytes(b"bbbb")
+    other.replace(file)
+
+
+def _exchanged_folder(file: Path) -> None:
+    folder = file.parent.with_name("other")
+    folder.mkdir()
+    (folder / file.name).write_bytes(b"bbbb")
+    file.parent.rename(file.parent.with_name("former"))
+    folder.rename(file.parent)
+
+
+@pytest.mark.parametrize("changed", [_rewritten, _replaced, _exchanged_folder])
+def test_another_file_of_the_same_path_size_and_time_is_read(
+    tmp_path: Path, hashed: list[str], changed: Callable[[Path], None]
+) -> None:
+    """Archives, images and `cp -p` give many files one time; variants may have one size."""
+    file = tmp_path / "model" / "q4.gguf"
+    file.parent.mkdir()
+    file.write_bytes(b"aaaa")
+    os.utime(file, ns=(0, 0))
+    before = digest_of([file])
+    time.sleep(0.02)  # longer than the clock of a file system takes to move on
+    changed(file)
+    os.utime(file, ns=(0, 0))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (4, 0)
+    assert digest_of([file]) != before
+    assert hashed == ["q4.gguf", "q4.gguf"]
+
+
 def test_a_file_of_another_size_is_read_again(tmp_path: Path, hashed: list[str]) -> None:
     file = tmp_path / "m.gguf"
     file.write_bytes(b"aaaa")
@@ -134,7 +171,7 @@ def _garbage(cache: Path) -> None:
 
 def _other_columns(cache: Path) -> None:
     with sqlite3.connect(cache) as connection:
-        connection.execute("CREATE TABLE digests (something TEXT)")
+        connection.execute("CREATE TABLE file_digests (something TEXT)")
 
 
 def _broken_page(cache: Path) -> None:
