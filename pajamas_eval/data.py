@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -36,21 +35,17 @@ class Dataset:
 
 
 class DataSource:
-    """The rows of any data set, read once per split."""
+    """The rows of any data set, read once per split.
+
+    Attributes:
+        folder: The user's own, if one is named.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         """`folder` overrides the environment variable `PAJAMAS_EVAL_DATA`."""
-        self._folder = folder
+        named = folder or os.environ.get(ENVIRONMENT_VARIABLE)
+        self.folder = Path(named) if named else None
         self._rows: dict[tuple[Dataset, str], list[Any]] = {}
-
-    @cached_property
-    def _user_folder(self) -> Path | None:
-        named = self._folder or os.environ.get(ENVIRONMENT_VARIABLE)
-        if not named:
-            return None
-        if not Path(named).is_dir():
-            raise UsageError(f"the data folder {named} does not exist")
-        return Path(named)
 
     def rows(self, dataset: Dataset, split: str, row_type: type[AnyRow]) -> list[AnyRow]:
         """All rows of a split, checked against `row_type`.
@@ -69,8 +64,10 @@ class DataSource:
         if dataset.package:
             folder = Path(str(files(dataset.package))) / "data" / dataset.folder
             return _read_jsonl(folder / f"{split}.jsonl", row_type)
-        if self._user_folder:
-            return _read_folder(self._user_folder / dataset.folder, split, row_type)
+        if self.folder:
+            if not self.folder.is_dir():
+                raise UsageError(f"the data folder {self.folder} does not exist")
+            return _read_folder(self.folder / dataset.folder, split, row_type)
         return _read_hub(dataset, split, row_type)
 
 

@@ -180,8 +180,8 @@ def _with_noise_floor(
         )
     if not asked.noise_floor:
         return list(specs), frozenset(floors)
-    if asked.exact:
-        raise UsageError("a noise floor needs batches of two shapes, and --exact allows one")
+    if asked.exact or str(specs[0].options.get("exact")).lower() == "true":
+        raise UsageError("a noise floor needs batches of two shapes, and exact allows one")
     baseline, *variants = specs
     again = replace(
         baseline,

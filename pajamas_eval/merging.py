@@ -108,6 +108,7 @@ def merged(
     for (name, source), renamed in zip(documents, labels, strict=True):
         for model in source.models:
             model.label = renamed[model.label]
+            model.noise_floor &= chosen == labels[0][first.baseline]
             document.models.append(model)
         if source.machine != first.machine:
             document.fairness.notes.append(

@@ -1,15 +1,17 @@
 """A run in the store: what it was asked, what it computes, its engines' logs, and how it ends."""
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from pajamas_eval import __version__
 from pajamas_eval.document import Document, encode, this_machine
-from pajamas_eval.errors import PajamasError
-from pajamas_eval.store import ModelIdentity, Store
+from pajamas_eval.errors import PajamasError, UsageError
+from pajamas_eval.store import ModelIdentity, Store, default_path
 from pajamas_eval.store.model_responses import ModelResponses
 from pajamas_eval.worker import Opened, Worker
 
@@ -25,6 +27,7 @@ class Recording:
             asked: What the user asked for, with a JSON form.
         """
         self._store = store
+        self._logs: set[Path] = set()
         self.number = store.runs.begin(
             asked, machine=this_machine(), versions={"pajamas-eval": __version__}
         )
@@ -32,8 +35,21 @@ class Recording:
     def log(self, label: str) -> Path:
         """The file for what a model's engine prints."""
         folder = log_folder(self._store)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"run{self.number}-{file_name(label)}.log"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the folder {folder}: {error.strerror}") from None
+        name = f"run{self.number}-{file_name(label)}"
+        # Labels may differ in nothing that a file name can show.
+        names = chain([name], (f"{name}-{number}" for number in count(2)))
+        log = next(path for n in names if (path := folder / f"{n}.log") not in self._logs)
+        self._logs.add(log)
+        return log
+
+    @property
+    def how_to_go_on(self) -> str:
+        """The command that goes on with this run."""
+        return how_to_go_on(self._store, self.number)
 
     def responses(self, worker: Worker, opened: Opened, context_length: int) -> ModelResponses:
         """What a model answered in this run and in earlier ones."""
@@ -76,6 +92,13 @@ class Ending:
     """Takes the document that a run ends with."""
 
     document: Document | None = None
+
+
+def how_to_go_on(store: Store, run: int) -> str:
+    """The command that goes on with a run of this store."""
+    path = store.database.path
+    where = "" if path == default_path() else f" --store {shlex.quote(str(path))}"
+    return f"pajamas-eval compare --resume {run}{where}"
 
 
 def log_folder(store: Store) -> Path:

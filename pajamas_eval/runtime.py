@@ -36,8 +36,8 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         allow_pickle: Load weights stored as Python pickles, which can run code.
         exact: Run one sequence at a time and share nothing: slow, and free of the small
             differences that an engine's kernels make between batches of different shape.
-        batch_tokens: Tokens of one batch; the runtime's own number by default.
-        batch_sequences: Sequences of one batch; the runtime's own number by default.
+        batch_tokens: Most tokens of one batch, where that is less than the runtime's own number.
+        batch_sequences: Most sequences of one batch, likewise.
     """
 
     path: str

@@ -75,8 +75,13 @@ def _compare_stored(
     store: Path | None,
     margin: float,
     confidence: float,
-    **_: Any,
+    **options: Any,
 ) -> None:
+    for name in ("until_decided", "noise_floor", "same_weights"):
+        if options[name]:
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} is for models that are run, not for stored runs"
+            )
     from pajamas_eval.cli.running import fail_if_any_failed, output_console
     from pajamas_eval.document import check_writable, write
     from pajamas_eval.merging import merged, stored_documents

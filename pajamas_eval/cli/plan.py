@@ -6,6 +6,7 @@ import click
 
 from pajamas_eval.cli.options import (
     MODEL_HELP,
+    Number,
     baseline_option,
     confidence_option,
     margin_option,
@@ -19,7 +20,7 @@ from pajamas_eval.cli.options import (
 @confidence_option
 @click.option(
     "--power",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Number(0.01, 0.999999),
     default=0.8,
     show_default=True,
     help="Probability that a variant without loss is proven no worse.",

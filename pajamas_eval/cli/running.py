@@ -1,17 +1,16 @@
 """Runs models as the command line asks for them."""
 
-import os
-import shlex
+import gc
 import sys
 from contextlib import chdir
-from dataclasses import replace
+from dataclasses import fields, replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from pajamas_eval.data import ENVIRONMENT_VARIABLE, DataSource
+from pajamas_eval.data import DataSource
 from pajamas_eval.document import Document, check_writable, write
 from pajamas_eval.errors import RunError, UsageError, suggestion
 from pajamas_eval.evaluate import Asked, evaluate
@@ -50,8 +49,10 @@ def run_models(
         UsageError: Anything that is typed is wrong; nothing has been scored then.
         RunError: A model's process died before anything was scored.
     """
-    with chdir(folder):
-        specs = [_named_from_here(spec, folder) for spec in parse_specs(models)]
+    gc.set_threshold(100_000)  # requests by the hundred thousand are no cycles to look for
+    if store and no_store:
+        raise UsageError("--store and --no-store contradict each other")
+    specs = _specs(models, folder)
     if baseline is not None:
         labels = [spec.label for spec in specs]
         if baseline not in labels:
@@ -65,17 +66,19 @@ def run_models(
         raise UsageError("no benchmark is named")
     source = DataSource(data)
     chosen = [benchmark(name) for name in names]
+    path = None if no_store else store or default_path()
     if json_file:
         check_writable(json_file)
+        if path:
+            refuse_store_as_output(path, json_file)
 
     def evaluated(recording: Recording | None) -> Document:
         progress = progress_for(Console(stderr=True, emoji=False))
         return evaluate(specs, chosen, source, progress, Asked(**asked), recording)
 
-    if no_store:
+    if path is None:
         document = evaluated(None)
     else:
-        path = store or default_path()
         with Store.open(path) as opened:
             recording = Recording(
                 opened,
@@ -83,7 +86,7 @@ def run_models(
                     "models": list(models),
                     "baseline": baseline,
                     "benchmarks": benchmarks,
-                    "data": str(data.absolute()) if data else os.environ.get(ENVIRONMENT_VARIABLE),
+                    "data": str(source.folder.absolute()) if source.folder else None,
                     "folder": str(folder.absolute()),
                     **asked,
                 },
@@ -92,11 +95,8 @@ def run_models(
                 with recording.ending() as ending:
                     document = ending.document = evaluated(recording)
             except KeyboardInterrupt as interrupt:
-                where = "" if store is None else f" --store {shlex.quote(str(store))}"
-                interrupt.add_note(
-                    "what was computed is kept; to go on: "
-                    f"pajamas-eval compare --resume {recording.number}{where}"
-                )
+                kept = f"what was computed is kept; to go on: {recording.how_to_go_on}"
+                interrupt.add_note(kept)
                 raise
     if json_file:  # before anything is shown: whatever the terminal does, the results are safe
         write(document, json_file)
@@ -110,7 +110,13 @@ def resumed(run: int, store: Path | None) -> dict[str, Any]:
         UsageError: There is no such run, or its models were elsewhere and are gone.
     """
     with Store.open(store or default_path()) as opened:
-        asked: dict[str, Any] = dict(opened.runs.get(run).asked)
+        asked = opened.runs.get(run).asked
+    known = {"models", "baseline", "benchmarks", "data", "folder"}
+    if not isinstance(asked, dict) or set(asked) != known | {f.name for f in fields(Asked)}:
+        raise UsageError(
+            f"run {run} was recorded by another version of this program; ask its models anew, "
+            "and what is stored is found"
+        )
     folder = Path(asked["folder"])
     if not folder.is_dir():
         raise UsageError(f"run {run} was started in {folder}, which is no longer there")
@@ -118,16 +124,33 @@ def resumed(run: int, store: Path | None) -> dict[str, Any]:
         **asked,
         "models": tuple(asked["models"]),
         "data": Path(asked["data"]) if asked["data"] else None,
-        "same_weights": tuple(asked.get("same_weights", ())),
+        "same_weights": tuple(asked["same_weights"]),
         "folder": folder,
     }
 
 
-def _named_from_here(spec: ModelSpec, folder: Path) -> ModelSpec:
+def _specs(models: tuple[str, ...], folder: Path) -> list[ModelSpec]:
+    """The models, whose paths start in the folder."""
+    try:
+        here = folder.resolve() == Path.cwd()
+        with chdir(folder):
+            specs = parse_specs(models)
+            return specs if here else [_named_from(folder, spec) for spec in specs]
+    except OSError as error:
+        raise UsageError(f"cannot work in the folder {folder}: {error.strerror}") from None
+
+
+def _named_from(folder: Path, spec: ModelSpec) -> ModelSpec:
     path = str(spec.options["path"])
-    if folder == Path() or not Path(path).exists():  # the latter are on the hub
+    if not Path(path).exists():  # it is on the hub
         return spec
     return replace(spec, options={**spec.options, "path": str(folder / path)})
+
+
+def refuse_store_as_output(store: Path, file: Path) -> None:
+    """Raises `UsageError` where a result would be written over what is stored."""
+    if file.resolve() in (Path(f"{store.resolve()}{end}") for end in ("", "-wal", "-shm")):
+        raise UsageError(f"{file} is the response store; name another file to write")
 
 
 def output_console() -> Console:

@@ -17,7 +17,7 @@ SIZE_LIMIT_BYTES = 100_000
 """A gate has a page at most; a file this large is something else."""
 
 Points = Annotated[float, Meta(gt=0, lt=100)]
-Confidence = Annotated[float, Meta(gt=0.5, lt=1)]
+Confidence = Annotated[float, Meta(gt=0.5, le=0.999999)]
 """A one-sided test at 0.5 or less would prove a loss and its absence from the same answers."""
 Count = Annotated[int, Meta(ge=1)]
 Positive = Annotated[float, Meta(gt=0, le=1e9)]

@@ -796,7 +796,7 @@ def test_a_variant_of_the_same_weights_is_noise(data: DataSource) -> None:
         (
             ["base", "q4"],
             {"noise_floor": True, "exact": True},
-            "a noise floor needs batches of two shapes, and --exact allows one",
+            "a noise floor needs batches of two shapes, and exact allows one",
         ),
         (
             ["base", "base again"],
