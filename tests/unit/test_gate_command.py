@@ -153,7 +153,7 @@ class Ran:
         self.labels = [spec.label for spec in specs]
         self.paths = [str(spec.options["path"]) for spec in specs]
         self.benchmarks = [benchmark.name for benchmark in benchmarks]
-        self.folder, self.asked = data._folder, asked
+        self.folder, self.asked = data.folder, asked
         return self.result
 
 
