@@ -11,6 +11,7 @@ from pajamas_eval.document import (
     decode,
 )
 from pajamas_eval.errors import UsageError, suggestion
+from pajamas_eval.recording import how_to_go_on
 from pajamas_eval.store import Store
 from pajamas_eval.summary import summarize
 
@@ -24,7 +25,7 @@ def stored_documents(store: Store, names: Sequence[str]) -> list[tuple[str, Docu
     Raises:
         UsageError: A name is of another kind, or the run left no result.
     """
-    documents = []
+    documents: list[tuple[int, Document]] = []
     for name in names:
         number = name.removeprefix("run:")
         if number == name:
@@ -33,14 +34,17 @@ def stored_documents(store: Store, names: Sequence[str]) -> list[tuple[str, Docu
             )
         if not number.isdecimal() or len(number) > 15:
             raise UsageError(f"{name}: a run has a number; see `pajamas-eval runs`")
-        content = store.runs.document(int(number))
+        run = int(number)
+        if run in (known for known, _ in documents):
+            raise UsageError(f"run {run} stands twice")
+        content = store.runs.document(run)
         if content is None:
-            raise UsageError(
-                f"run {number} left no result; go on with it: pajamas-eval compare --resume "
-                f"{number}"
-            )
-        documents.append((name, decode(content, name)))
-    return documents
+            if store.runs.get(run).state == "running":
+                raise UsageError(f"run {run} is still running")
+            how = how_to_go_on(store, run)
+            raise UsageError(f"run {run} left no result; go on with it: {how}")
+        documents.append((run, decode(content, name)))
+    return [(f"run:{run}", document) for run, document in documents]
 
 
 def merged(
@@ -127,7 +131,9 @@ def _labels(documents: Sequence[tuple[str, Document]]) -> list[dict[str, str]]:
     for name, document in documents:
         of_document = {}
         for model in document.models:
-            label = model.label if model.label not in seen else f"{name}:{model.label}"
+            label = model.label
+            while label in seen:
+                label = f"{name}:{label}"
             seen.add(label)
             of_document[model.label] = label
         labels.append(of_document)

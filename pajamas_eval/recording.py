@@ -96,8 +96,8 @@ class Ending:
 
 def how_to_go_on(store: Store, run: int) -> str:
     """The command that goes on with a run of this store."""
-    path = store.database.path
-    where = "" if path == default_path() else f" --store {shlex.quote(str(path))}"
+    path = store.database.path.absolute()
+    where = "" if path == default_path().absolute() else f" --store {shlex.quote(str(path))}"
     return f"pajamas-eval compare --resume {run}{where}"
 
 

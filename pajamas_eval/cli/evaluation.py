@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from pajamas_eval.cli.options import (
     MODEL_HELP,
@@ -26,7 +27,15 @@ from pajamas_eval.cli.options import (
 @noise_options
 @resume_option
 @run_options()
-def compare(models: tuple[str, ...], margin: float, resume: int | None, **options: Any) -> None:
+@click.pass_context
+def compare(
+    context: click.Context,
+    /,
+    models: tuple[str, ...],
+    margin: float,
+    resume: int | None,
+    **options: Any,
+) -> None:
     """Ask several models the same questions and say which are no worse than the first.
 
     `run:12` stands for the models of a stored run; nothing is run then.
@@ -34,10 +43,12 @@ def compare(models: tuple[str, ...], margin: float, resume: int | None, **option
     if resume is not None:
         if models:
             raise click.UsageError("--resume goes on with a run as it was asked: name no models")
+        _refuse_others(context, _OF_RESUME, "is as the run was asked, where one goes on with it")
         _resume(resume, options)
     elif len(models) < 2:
         raise click.UsageError("compare needs two models or more; `run` takes one")
     elif any(model.startswith("run:") for model in models):
+        _refuse_others(context, _OF_STORED, "is for models that are run, not for stored runs")
         _compare_stored(models, margin=margin / 100, **options)
     else:
         _run_and_show(models, margin=margin / 100, **options)
@@ -61,11 +72,26 @@ def _run_and_show(models: tuple[str, ...], **options: Any) -> None:
     fail_if_any_failed(document)
 
 
+_OF_RESUME = {"resume", "json_file", "store", "patience"}
+_OF_STORED = {"models", "baseline", "margin", "confidence", "json_file", "store"}
+"""Parameters of `compare` that mean something there."""
+
+
+def _refuse_others(context: click.Context, known: set[str], why: str) -> None:
+    """Raises `click.UsageError` for an option that would be without effect."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name not in known and (
+            context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        ):
+            raise click.UsageError(f"{max(parameter.opts, key=len)} {why}")
+
+
 def _resume(run: int, options: dict[str, Any]) -> None:
     from pajamas_eval.cli.running import resumed
 
     asked = resumed(run, options["store"])
-    _run_and_show(**{**asked, "json_file": options["json_file"], "store": options["store"]})
+    _run_and_show(**{**asked, **{name: options[name] for name in _OF_RESUME - {"resume"}}})
 
 
 def _compare_stored(
@@ -75,22 +101,23 @@ def _compare_stored(
     store: Path | None,
     margin: float,
     confidence: float,
-    **options: Any,
+    **_: Any,
 ) -> None:
-    for name in ("until_decided", "noise_floor", "same_weights"):
-        if options[name]:
-            raise click.UsageError(
-                f"--{name.replace('_', '-')} is for models that are run, not for stored runs"
-            )
-    from pajamas_eval.cli.running import fail_if_any_failed, output_console
+    from pajamas_eval.cli.running import (
+        fail_if_any_failed,
+        output_console,
+        refuse_store_as_output,
+    )
     from pajamas_eval.document import check_writable, write
     from pajamas_eval.merging import merged, stored_documents
     from pajamas_eval.report.terminal import show
     from pajamas_eval.store import Store, default_path
 
+    path = store or default_path()
     if json_file:
         check_writable(json_file)
-    with Store.open(store or default_path()) as opened:
+        refuse_store_as_output(path, json_file)
+    with Store.open(path) as opened:
         documents = stored_documents(opened, models)
     document = merged(documents, baseline, margin, confidence)
     if json_file:

@@ -102,7 +102,7 @@ def run_options(limit: int | None = None) -> Callable[[_Command], _Command]:
         click.option("--no-store", is_flag=True, help="Compute everything anew, and keep nothing."),
         click.option(
             "--patience",
-            type=Number(0, min_open=True),
+            type=Number(0, 1_000_000, min_open=True),
             default=300.0,
             show_default=True,
             metavar="SECONDS",

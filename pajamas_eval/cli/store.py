@@ -41,7 +41,7 @@ def show(run: int, store: Path | None) -> None:
     """Show what a run found, as it did when it ended."""
     from pajamas_eval.cli.running import output_console
     from pajamas_eval.document import decode
-    from pajamas_eval.recording import log_folder
+    from pajamas_eval.recording import how_to_go_on, log_folder
     from pajamas_eval.report import terminal
     from pajamas_eval.report.stored import asked
 
@@ -49,8 +49,9 @@ def show(run: int, store: Path | None) -> None:
         recorded = opened.runs.get(run)
         content = opened.runs.document(run)
         logs = sorted(log_folder(opened).glob(f"run{run}-*.log"))
+        to_go_on = how_to_go_on(opened, run)
     console = output_console()
-    for line in asked(recorded, logs):
+    for line in asked(recorded, logs, to_go_on):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if content is not None:
         console.print()
@@ -102,31 +103,37 @@ def prune(older_than: float | None, model: str | None, store: Path | None) -> No
 @store_option
 def export(file: Path, store: Path | None) -> None:
     """Write everything as JSON lines."""
+    from pajamas_eval.cli.running import refuse_store_as_output
     from pajamas_eval.document import check_writable
-    from pajamas_eval.report.text import plural
+    from pajamas_eval.report.text import plural, printable
     from pajamas_eval.store import export
 
     check_writable(file)
     with _opened(store) as opened:
+        refuse_store_as_output(opened.database.path, file)
+        partial = file.with_name(file.name + ".partial")
         try:
-            with file.open("w", encoding="ascii") as out:
+            with partial.open("w", encoding="ascii") as out:
                 count = export(opened, out)
+            partial.replace(file)
         except OSError as error:
             raise UsageError(f"cannot write {file}: {error.strerror}") from None
-    click.echo(f"wrote {plural(count, 'record')} to {file}")
+        finally:
+            partial.unlink(missing_ok=True)
+    click.echo(f"wrote {plural(count, 'record')} to {printable(str(file))}")
 
 
 @store.command()
 @store_option
 def verify(store: Path | None) -> None:
     """Check that the file is whole and everything in it can be read."""
-    from pajamas_eval.report.text import plural
+    from pajamas_eval.report.text import plural, printable
     from pajamas_eval.store import verify
 
     with _opened(store) as opened:
         found = verify(opened)
     for problem in found.problems:
-        click.echo(problem)
+        click.echo(printable(problem))
     if found.problems:
         raise RunError(f"{plural(len(found.problems), 'problem')} in the store")
     click.echo(f"whole: {plural(found.responses, 'response')}, {plural(found.runs, 'run')}")

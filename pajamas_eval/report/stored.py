@@ -32,7 +32,7 @@ def runs_table(runs: Sequence[Run]) -> Table:
     return table
 
 
-def asked(run: Run, logs: Sequence[Path]) -> Iterator[str]:
+def asked(run: Run, logs: Sequence[Path], how_to_go_on: str) -> Iterator[str]:
     """What a run was asked and how it went."""
     ended = f", ended {run.finished:%Y-%m-%d %H:%M:%S}" if run.finished else ""
     yield f"run {run.id}: {run.state}, started {run.started:%Y-%m-%d %H:%M:%S} UTC{ended}"
@@ -45,7 +45,7 @@ def asked(run: Run, logs: Sequence[Path]) -> Iterator[str]:
     for log in logs:
         yield f"log: {printable(str(log))}"
     if run.state in ("interrupted", "failed"):
-        yield f"to go on: pajamas-eval compare --resume {run.id}"
+        yield f"to go on: {printable(how_to_go_on)}"
 
 
 def info_lines(info: StoreInfo) -> Iterator[str]:
