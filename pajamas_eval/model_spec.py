@@ -17,7 +17,11 @@ _LABELLED = re.compile(r"(?P<label>[A-Za-z0-9_][\w.+-]*)=(?P<rest>.+)", re.DOTAL
 _NAMED = re.compile(r"(?P<runtime>[A-Za-z_]\w*)\[(?P<options>.*)\]", re.DOTALL)
 _OPTION = re.compile(r"""\s*(?P<key>\w+)=(?:"(?P<quoted>[^"]*)"|(?P<plain>[^,]*))\s*(?:,|$)""")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_SPLIT = re.compile(r"(?P<stem>.*)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf")
+_SPLIT = re.compile(r"(?P<stem>.*)-(?P<part>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf")
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
+_CONFIG_LIMIT = 10_000_000
+"""Bytes of a configuration; real ones have thousands."""
+
 _HEADER_LIMIT = 100_000_000
 """Bytes; the safetensors format allows no longer header."""
 
@@ -54,7 +58,12 @@ def parse_spec(text: str) -> ModelSpec:
         spec = _from_path(text)
     else:
         spec = _from_options(named["runtime"], _parse_options(named["options"], text), text)
-    return ModelSpec(label or spec.label, spec.runtime, spec.options)
+    return ModelSpec(_one_line(label or spec.label), spec.runtime, spec.options)
+
+
+def _one_line(label: str) -> str:
+    """Without line ends and other control characters, which would forge lines of a report."""
+    return _CONTROL.sub("�", label)
 
 
 def _exists(text: str) -> bool:
@@ -62,6 +71,10 @@ def _exists(text: str) -> bool:
         return Path(text).exists()
     except (OSError, ValueError):  # too long for a path, or a NUL byte
         return False
+
+
+def _is_file(path: Path) -> bool:
+    return _exists(str(path)) and path.is_file()
 
 
 def _parse_options(text: str, whole: str) -> dict[str, object]:
@@ -82,7 +95,7 @@ def _parse_options(text: str, whole: str) -> dict[str, object]:
 
 def _from_options(runtime: str, options: Mapping[str, object], source: str) -> ModelSpec:
     path = options.get("path")
-    if not isinstance(path, str) or not path:
+    if not isinstance(path, str) or not path or "\0" in path:
         raise UsageError(f"{source!r} names no model; add path=…")
     return ModelSpec(_label_of(path), _canonical(runtime), _whole(runtime, options))
 
@@ -128,13 +141,17 @@ def _first_part(path: Path) -> Path:
             path.with_name(f"{split['stem']}-{i:05}-of-{count:05}.gguf")
             for i in range(1, count + 1)
         ]
-        missing = [part.name for part in parts if not part.is_file()]
-        if missing or not parts:
+        if not parts:
+            raise UsageError(f"{path} is named like one of 0 parts of a split file")
+        missing = [part.name for part in parts if not _is_file(part)]
+        if missing:
+            others = f" and {len(missing) - 3} others" if len(missing) > 3 else ""
             raise UsageError(
-                f"{path} is split into {count} files, of which {', '.join(missing)} is missing"
+                f"{path} is split into {count} files, of which {', '.join(missing[:3])}{others} "
+                f"{'is' if len(missing) == 1 else 'are'} missing"
             )
         return parts[0]
-    if not path.is_file():
+    if not _is_file(path):
         raise UsageError(f"{path}: no such file")
     return path
 
@@ -146,14 +163,20 @@ def _folder_runtime(folder: Path) -> str:
         hint = f"; it holds {', '.join(ggufs[:3])}: name that file" if ggufs else ""
         raise UsageError(f"{folder} is no model folder: it has no config.json{hint}")
     try:
-        config = json.loads(config_file.read_text("utf-8"))
-    except (ValueError, OSError) as error:
+        config = json.loads(_text(config_file))
+    except (ValueError, OSError, RecursionError) as error:
         raise UsageError(f"{config_file} is not readable JSON: {error}") from None
     if not isinstance(config, dict):
         raise UsageError(f"{config_file} holds no JSON object")
     if "quantization" in config or _safetensors_format(folder) == "mlx":
         return "mlx"
     return "hf"
+
+
+def _text(file: Path) -> str:
+    if file.stat().st_size > _CONFIG_LIMIT:
+        raise ValueError(f"it is longer than {_CONFIG_LIMIT} bytes")
+    return file.read_text("utf-8")
 
 
 def _safetensors_format(folder: Path) -> str | None:
@@ -165,7 +188,7 @@ def _safetensors_format(folder: Path) -> str | None:
                 if length > _HEADER_LIMIT:
                     raise ValueError("its header is too long")
                 metadata = json.loads(stream.read(length)).get("__metadata__", {})
-        except (OSError, ValueError, struct.error, AttributeError) as error:
+        except (OSError, ValueError, struct.error, AttributeError, RecursionError) as error:
             raise UsageError(f"{file} is no readable safetensors file: {error}") from None
         return str(metadata.get("format"))
     return None
@@ -173,17 +196,17 @@ def _safetensors_format(folder: Path) -> str | None:
 
 def _from_config(path: Path) -> ModelSpec:
     """A `.toml` table, or the dictionary `model` of a `.py` file, which is executed."""
-    if not path.is_file():
+    if not _is_file(path):
         raise UsageError(f"{path}: no such file")
     try:
         if path.suffix == ".toml":
-            config: Any = tomllib.loads(path.read_text("utf-8"))
+            config: Any = tomllib.loads(_text(path))
         else:
             config = runpy.run_path(str(path)).get("model")
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
         raise UsageError(f"{path}: {type(error).__name__}: {error}") from None
-    if not isinstance(config, dict):
-        raise UsageError(f"{path} must define a dictionary named model")
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+        raise UsageError(f"{path} must define a dictionary named model, whose keys are text")
     options = dict(config)
     runtime, label = options.pop("runtime", None), options.pop("label", path.stem)
     if runtime is not None and _canonical(runtime) not in runtime_names():
@@ -191,7 +214,7 @@ def _from_config(path: Path) -> ModelSpec:
     if not (isinstance(label, str) and label):
         raise UsageError(f"{path}: label must be text")
     model_path = options.get("path")
-    if not isinstance(model_path, str) or not model_path:
+    if not isinstance(model_path, str) or not model_path or "\0" in model_path:
         raise UsageError(f'{path} names no model; add path = "…"')
     beside = path.parent / model_path
     if _exists(str(beside)):  # a path in a config file is relative to that file

@@ -21,6 +21,10 @@ TERMINATED = 143
 """Exit code, as shells have it for a program ended by SIGTERM."""
 
 
+_LONGEST = 5000
+"""Characters of an error that are shown: it may quote what is wrong."""
+
+
 class _Group(click.Group):
     """Shows every error of ours as one line, with the exit code it carries."""
 
@@ -42,7 +46,7 @@ class _Group(click.Group):
 def _say(text: str) -> None:
     from pajamas_eval.report.text import printable  # what is wrong may be a name of any form
 
-    click.echo(printable(text), err=True)
+    click.echo(printable(text[:_LONGEST]), err=True)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
