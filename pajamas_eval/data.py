@@ -1,7 +1,7 @@
 """Reads the rows of a data set: from the user's folder, the package itself, or the hub."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +12,15 @@ import msgspec
 from pajamas_eval.errors import UsageError, install_command
 
 ENVIRONMENT_VARIABLE = "PAJAMAS_EVAL_DATA"
+
+FILE_LIMIT_BYTES = 1_000_000_000
+"""Of one file of data, unpacked; the usual sets have a hundredth of it."""
+
+ROW_LIMIT_BYTES = 64_000_000
+"""Of one line: what has longer ones is no file of questions."""
+
+ROWS_AT_ONCE = 100
+"""Rows of a parquet file that are unpacked together."""
 
 AnyRow = TypeVar("AnyRow", bound=msgspec.Struct)
 
@@ -84,13 +93,26 @@ def _read_folder(folder: Path, split: str, row_type: type[AnyRow]) -> Iterator[A
 def _read_jsonl(file: Path, row_type: type[AnyRow]) -> Iterator[AnyRow]:
     decoder = msgspec.json.Decoder(row_type, strict=False)
     with _open(file) as stream:
-        for number, line in enumerate(stream, 1):
+        _check_size(file, stream.seek(0, os.SEEK_END))
+        stream.seek(0)
+        lines = iter(lambda: stream.readline(ROW_LIMIT_BYTES + 1), b"")
+        for number, line in enumerate(lines, 1):
+            if len(line) > ROW_LIMIT_BYTES:
+                raise UsageError(f"{file}, line {number}: longer than {ROW_LIMIT_BYTES:,} bytes")
             if not line.strip():
                 continue
             try:
                 yield decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise UsageError(f"{file}, line {number}: {error}") from None
+
+
+def _check_size(file: Path, size: int) -> None:
+    if size > FILE_LIMIT_BYTES:
+        raise UsageError(
+            f"{file} has {size:,} bytes of data or more; a file of questions may have "
+            f"{FILE_LIMIT_BYTES:,}"
+        )
 
 
 def _open(file: Path) -> BinaryIO:
@@ -110,10 +132,20 @@ def _read_parquet(paths: list[Path], row_type: type[AnyRow]) -> Iterator[AnyRow]
         ) from None
     for path in paths:
         try:
-            table = pyarrow.parquet.read_table(path)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise UsageError(f"{path} is no readable parquet file: {error}") from None
-        yield from _convert(table.to_pylist(), row_type, str(path))
+            with _open(path) as stream, pyarrow.parquet.ParquetFile(stream) as file:
+                wanted = [n for n in file.schema_arrow.names if n in row_type.__struct_fields__]
+                batches = file.iter_batches(ROWS_AT_ONCE, columns=wanted)
+                yield from _convert(_unpacked(path, batches), row_type, str(path))
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            raise UsageError(f"{path} is no readable parquet file: {_line(error)}") from None
+
+
+def _unpacked(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
+    size = 0
+    for batch in batches:
+        size += batch.nbytes  # a small file may hold the same text a million times
+        _check_size(path, size)
+        yield from batch.to_pylist()
 
 
 def _read_hub(dataset: Dataset, split: str, row_type: type[AnyRow]) -> Iterator[AnyRow]:
@@ -128,9 +160,8 @@ def _read_hub(dataset: Dataset, split: str, row_type: type[AnyRow]) -> Iterator[
     try:
         rows = datasets.load_dataset(dataset.hub_id, dataset.hub_config, split=split)
     except Exception as error:  # the library raises many kinds for a hub that is out of reach
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(
-            f"cannot get {dataset.hub_id} from the Hugging Face hub ({reason}); {advice}"
+            f"cannot get {dataset.hub_id} from the Hugging Face hub ({_line(error)}); {advice}"
         ) from None
     return _convert(rows, row_type, f"{dataset.hub_id} {split}")
 
@@ -141,3 +172,7 @@ def _convert(rows: Any, row_type: type[AnyRow], source: str) -> Iterator[AnyRow]
             yield msgspec.convert(row, row_type, strict=False)
         except msgspec.ValidationError as error:
             raise UsageError(f"{source}, row {number}: {error}") from None
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
