@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pajamas_eval.cli.options import store_option
+from pajamas_eval.cli.options import Number, store_option
 from pajamas_eval.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def info(store: Path | None) -> None:
 
 
 @store.command()
-@click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Only these.")
+@click.option("--older-than", type=Number(0, 100_000), metavar="DAYS", help="Only these.")
 @click.option("--model", help="Only this model's: its label, or the start of its digest.")
 @store_option
 def prune(older_than: float | None, model: str | None, store: Path | None) -> None:

@@ -6,7 +6,6 @@ import os
 import time
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -19,11 +18,13 @@ from pajamas_eval.store.database import Database, damage
 RunEnd = Literal["finished", "interrupted", "failed"]
 RunState = RunEnd | Literal["running"]
 
+_LARGEST = 2**63 - 1
+"""Number that SQLite can hold."""
+
 _COLUMNS = "id, started, finished, state, asked, settings, machine, versions, computed, duplicates"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True, array_like=True):
     """One run.
 
     Attributes:
@@ -127,10 +128,11 @@ class Runs:
             self._release(run)
 
     def _row(self, columns: str, run: int) -> tuple[Any, ...]:
-        with self._database.reading() as connection:
-            row: tuple[Any, ...] | None = connection.execute(
-                f"SELECT {columns} FROM runs WHERE id = ?", (run,)
-            ).fetchone()
+        row: tuple[Any, ...] | None = None
+        if 0 < run <= _LARGEST:
+            with self._database.reading() as connection:
+                query = f"SELECT {columns} FROM runs WHERE id = ?"
+                row = connection.execute(query, (run,)).fetchone()
         if row is None:
             raise UsageError(f"there is no run {run} in {self._database.path}")
         return row
@@ -139,14 +141,20 @@ class Runs:
         run, started, finished, state, asked, settings, machine, versions, *counts = row
         if state == "running" and not self._is_alive(run):
             state = "interrupted"
-        return Run(
-            run,
-            datetime.fromtimestamp(started, UTC),
-            None if finished is None else datetime.fromtimestamp(finished, UTC),
-            state,
-            *(json.loads(text) for text in (asked, settings, machine, versions)),
-            *counts,
-        )
+        try:
+            return msgspec.convert(
+                (
+                    run,
+                    datetime.fromtimestamp(started, UTC),
+                    None if finished is None else datetime.fromtimestamp(finished, UTC),
+                    state,
+                    *(json.loads(text) for text in (asked, settings, machine, versions)),
+                    *counts,
+                ),
+                Run,
+            )
+        except (ValueError, TypeError, OverflowError, OSError, RecursionError) as error:
+            raise damage(self._database.path, f"run {run}: {error}") from None
 
     def _lock_path(self, run: int) -> Path:
         return Path(f"{self._database.path}-run{run}.lock")
