@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -26,8 +27,8 @@ def runs_table(runs: Sequence[Run]) -> Table:
             f"{run.started:%Y-%m-%d %H:%M}",
             run.state,
             f"{run.computed:,}",
-            printable(" ".join(run.asked["models"]), markup=True),
-            printable(run.asked["benchmarks"], markup=True),
+            printable(_said(run, "models"), markup=True),
+            printable(_said(run, "benchmarks"), markup=True),
         )
     return table
 
@@ -36,16 +37,27 @@ def asked(run: Run, logs: Sequence[Path], how_to_go_on: str) -> Iterator[str]:
     """What a run was asked and how it went."""
     ended = f", ended {run.finished:%Y-%m-%d %H:%M:%S}" if run.finished else ""
     yield f"run {run.id}: {run.state}, started {run.started:%Y-%m-%d %H:%M:%S} UTC{ended}"
-    yield f"models: {printable(' '.join(run.asked['models']))}"
-    yield f"benchmarks: {printable(run.asked['benchmarks'])}"
-    shown = {"models", "benchmarks"}
-    given = [f"{k} {v}" for k, v in run.asked.items() if k not in shown and v not in (None, [])]
+    shown = ("models", "benchmarks")
+    for name in shown:
+        yield f"{name}: {printable(_said(run, name))}"
+    others = _asked(run).items()
+    given = [f"{k} {v}" for k, v in others if k not in shown and v not in (None, [])]
     yield f"asked with: {printable(', '.join(given))}"
     yield f"computed {plural(run.computed, 'response')}, {run.duplicates} of them twice"
     for log in logs:
         yield f"log: {printable(str(log))}"
     if run.state in ("interrupted", "failed"):
         yield f"to go on: {printable(how_to_go_on)}"
+
+
+def _asked(run: Run) -> dict[str, Any]:
+    """What a run was asked, whichever version of this program recorded it."""
+    return run.asked if isinstance(run.asked, dict) else {}
+
+
+def _said(run: Run, name: str) -> str:
+    value = _asked(run).get(name, "?")
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def info_lines(info: StoreInfo) -> Iterator[str]:

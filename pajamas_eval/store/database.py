@@ -123,6 +123,8 @@ class Database:
             raise
         except sqlite3.Error as error:
             raise explanation(error, self.path) from None
+        except UnicodeDecodeError as error:  # of a text in the file, or of what SQLite quotes
+            raise damage(self.path, str(error)) from None
 
 
 def explanation(error: sqlite3.Error, path: Path) -> PajamasError:

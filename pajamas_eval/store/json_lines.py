@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import IO, Any
 
+import msgspec
 from msgspec.structs import asdict
 
 from pajamas_eval.requests import LogLikelihoodResult
-from pajamas_eval.store.store import Store
+from pajamas_eval.store.keys import ModelIdentity
+from pajamas_eval.store.store import Store, shown
 
 
 def export(store: Store, file: IO[str]) -> int:
@@ -28,17 +30,19 @@ def export(store: Store, file: IO[str]) -> int:
     """
     lines = 0
     with store.database.reading() as connection:
-        for record in chain(_models(connection), _responses(connection, store)):
+        for record in chain(_models(connection, store), _responses(connection, store)):
             file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
             lines += 1
     return lines
 
 
-def _models(connection: sqlite3.Connection) -> Iterator[dict[str, Any]]:
+def _models(connection: sqlite3.Connection, store: Store) -> Iterator[dict[str, Any]]:
     for number, label, identity in connection.execute(
         "SELECT id, label, identity FROM models ORDER BY id"
     ):
-        yield {"record": "model", "model": number, "label": label, **json.loads(identity)}
+        with store.intact(f"model {number}"):
+            fields = msgspec.to_builtins(msgspec.json.decode(identity, type=ModelIdentity))
+        yield {"record": "model", "model": number, "label": label, **fields}
 
 
 def _responses(connection: sqlite3.Connection, store: Store) -> Iterator[dict[str, Any]]:
@@ -46,13 +50,15 @@ def _responses(connection: sqlite3.Connection, store: Store) -> Iterator[dict[st
         "SELECT key, model, run, created, result FROM responses ORDER BY rowid"
     ):
         result = store.decode(key, content)
+        with store.intact(f"response {shown(key)}"):
+            at = datetime.fromtimestamp(created, UTC).isoformat()
         scored = isinstance(result, LogLikelihoodResult)
         yield {
             "record": "response",
             "key": key.hex(),
             "model": number,
             "run": run,
-            "created": datetime.fromtimestamp(created, UTC).isoformat(),
+            "created": at,
             "kind": "loglikelihood" if scored else "generation",
             **asdict(result),
         }

@@ -64,10 +64,11 @@ def info(store: Store) -> StoreInfo:
             "ORDER BY id"
         ).fetchall()
         version = schema_version(connection)
-    models = [
-        ModelInfo(number, label, msgspec.json.decode(identity, type=ModelIdentity), count)
-        for number, label, identity, count in rows
-    ]
+    with store.intact("a model"):
+        models = [
+            ModelInfo(number, label, msgspec.json.decode(identity, type=ModelIdentity), count)
+            for number, label, identity, count in rows
+        ]
     return StoreInfo(
         path=store.database.path,
         size_bytes=store.database.size_bytes(),

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +14,9 @@ from pajamas_eval.store.codec import Response, decode, encode
 from pajamas_eval.store.database import Database, damage
 from pajamas_eval.store.keys import ModelIdentity, canonical, model_key
 from pajamas_eval.store.runs import Runs
+
+DAMAGE = (ValueError, TypeError, OverflowError, RecursionError)
+"""What content of another form than was written raises."""
 
 _AT_ONCE = 1000
 """Keys of one look-up; SQLite takes up to 32,766."""
@@ -136,11 +140,22 @@ class Store:
         return new
 
     def decode(self, key: bytes, result: bytes) -> Response:
-        """A row's result. Raises `RunError` where it is damaged."""
-        try:
+        """A row's result. Raises `StoreError` where it is damaged."""
+        with self.intact(f"response {shown(key)}"):
             return decode(result)
-        except ValueError as error:
-            raise damage(self.database.path, f"response {key.hex()}: {error}") from None
+
+    @contextmanager
+    def intact(self, what: str) -> Iterator[None]:
+        """Raises `StoreError` where something that was read turns out to be damaged."""
+        try:
+            yield
+        except DAMAGE as error:
+            raise damage(self.database.path, f"{what}: {error}") from None
+
+
+def shown(key: object) -> str:
+    """A key in hexadecimal; in a damaged file it may be anything."""
+    return key.hex() if isinstance(key, bytes) else repr(key)
 
 
 def printable(text: str) -> str:

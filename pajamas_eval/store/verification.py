@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from pajamas_eval.errors import PajamasError
 from pajamas_eval.store.codec import decode
-from pajamas_eval.store.store import Store
+from pajamas_eval.store.store import DAMAGE, Store, shown
 
 
 @dataclass(slots=True)
@@ -36,10 +36,10 @@ def verify(store: Store) -> Verification:
             for key, result in connection.execute("SELECT key, result FROM responses"):
                 found.responses += 1
                 if not _readable(decode, result):
-                    found.problems.append(f"response {key.hex()} cannot be read")
+                    found.problems.append(f"response {shown(key)} cannot be read")
             for number, key, identity in connection.execute("SELECT id, key, identity FROM models"):
                 found.models += 1
-                if blake3(identity.encode()).digest() != key:
+                if not _readable(_digest, identity) or _digest(identity) != key:
                     found.problems.append(f"model {number} is not what its key says")
             for run, document, *texts in connection.execute(
                 "SELECT id, document, asked, settings, machine, versions FROM runs"
@@ -57,6 +57,10 @@ def verify(store: Store) -> Verification:
 def _readable(read: Callable[[Any], object], content: object) -> bool:
     try:
         read(content)
-    except (ValueError, TypeError, zlib.error):
+    except (*DAMAGE, zlib.error):
         return False
     return True
+
+
+def _digest(identity: str) -> bytes:
+    return blake3(bytes(identity, "utf-8")).digest()
