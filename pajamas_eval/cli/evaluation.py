@@ -18,7 +18,7 @@ from pajamas_eval.cli.options import (
 )
 
 
-@click.command(epilog=MODEL_HELP)
+@click.command(epilog=MODEL_HELP, short_help="Say which models are no worse than the first.")
 @click.argument("models", nargs=-1, metavar="MODEL MODEL...")
 @baseline_option
 @margin_option

@@ -36,7 +36,7 @@ def benchmarks(every: bool) -> None:
                 click.echo(f"  {member}")
 
 
-@click.command()
+@click.command(short_help="Check which runtimes work here.")
 def doctor() -> None:
     """Check which runtimes work here, and say how to install the others."""
     from pajamas_eval import __version__

@@ -127,6 +127,7 @@ margin_option = click.option(
     type=Number(0.001, 100, max_open=True),
     default=1.0,
     show_default=True,
+    metavar="POINTS",
     help="Points that a variant may lose and still be no worse.",
 )
 confidence_option = click.option(
@@ -134,6 +135,7 @@ confidence_option = click.option(
     type=Number(0.5, 0.999999, min_open=True),
     default=0.95,
     show_default=True,
+    metavar="SHARE",
     help="Of every verdict and interval.",
 )
 until_decided_option = click.option(

@@ -14,7 +14,7 @@ from pajamas_eval.cli.options import (
 )
 
 
-@click.command(epilog=MODEL_HELP)
+@click.command(epilog=MODEL_HELP, short_help="Say how many questions a verdict would take.")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL MODEL...")
 @margin_option
 @confidence_option

@@ -58,7 +58,7 @@ def show(run: int, store: Path | None) -> None:
         terminal.show(decode(content, f"run {run}"), console)
 
 
-@click.group()
+@click.group(short_help="Look at the response store, tidy or check it.")
 def store() -> None:
     """Look at the response store, tidy it, copy it out or check it."""
 
