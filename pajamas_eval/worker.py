@@ -40,7 +40,7 @@ SEND_EVERY_SECONDS = 0.05
 """Results travel in groups this long: one message each would cost more than a small model."""
 
 STDERR_TAIL = 2000
-"""Characters of an engine's last words shown when it dies, and of what it says of an error."""
+"""Bytes of an engine's last words shown when it dies, and characters of an error of its own."""
 
 PATIENCE_SECONDS = 300.0
 """How long an engine may show no sign of life while it answers."""
@@ -238,6 +238,8 @@ class Worker:
                     f"{patience:g} seconds and was killed{self._tail()}"
                 )
             message = self._connection.recv()
+        except WorkerHungError:
+            raise
         except (EOFError, OSError):  # the latter in the middle of a message
             raise WorkerDiedError(self._last_words()) from None
         except Exception as error:  # an engine may write over anything
@@ -256,7 +258,10 @@ class Worker:
         self._process.join(timeout=5)
         code = self._process.exitcode
         how = f"exit code {code}"
-        if code is not None and code < 0:
+        if code is None:  # whatever it still does is of no use
+            self._process.kill()
+            how = "it hung up"
+        elif code < 0:
             names = {number.value: number.name for number in signal.Signals}
             how = f"killed by {names.get(-code, f'signal {-code}')}"
             if code == -signal.SIGKILL:
@@ -265,7 +270,9 @@ class Worker:
 
     def _tail(self) -> str:
         try:
-            tail = self.log.read_text("utf-8", "replace")[-STDERR_TAIL:].strip()
+            with self.log.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - STDERR_TAIL))
+                tail = log.read().decode("utf-8", "replace").strip()
         except OSError:
             tail = ""
         return f"; it last said:\n{tail}" if tail else ""
