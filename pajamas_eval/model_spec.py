@@ -13,7 +13,7 @@ from typing import Any
 from pajamas_eval.errors import UsageError
 from pajamas_eval.registry import RUNTIME_ALIASES, runtime_names
 
-_LABELLED = re.compile(r"(?P<label>[A-Za-z0-9_][\w.+-]*)=(?P<rest>.+)", re.DOTALL)
+_LABELLED = re.compile(r"(?P<label>\w[\w.+-]*)=(?P<rest>.+)", re.DOTALL)
 _NAMED = re.compile(r"(?P<runtime>[A-Za-z_]\w*)\[(?P<options>.*)\]", re.DOTALL)
 _OPTION = re.compile(r"""\s*(?P<key>\w+)=(?:"(?P<quoted>[^"]*)"|(?P<plain>[^,]*))\s*(?:,|$)""")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
