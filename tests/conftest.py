@@ -1,6 +1,8 @@
 """What all tests share: where the models and the real data lie."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,9 +16,9 @@ os.environ["OMP_WAIT_POLICY"] = "passive"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 # The user's own response store is never touched.
-os.environ["PAJAMAS_EVAL_STORE"] = os.path.join(
-    tempfile.mkdtemp(prefix="pajamas-eval-"), "responses.sqlite"
-)
+_STORE_FOLDER = tempfile.mkdtemp(prefix="pajamas-eval-")
+atexit.register(shutil.rmtree, _STORE_FOLDER, ignore_errors=True)
+os.environ["PAJAMAS_EVAL_STORE"] = os.path.join(_STORE_FOLDER, "responses.sqlite")
 
 ROOT = Path(__file__).parent.parent
 DEMO_MODEL = ROOT / "examples" / "demo_model"
