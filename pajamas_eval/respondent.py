@@ -111,7 +111,7 @@ class Respondent:
             self._answers[name] = Answers(questions, self._fingerprints[name])
         answers = self._answers[name]
         asked = answers.extend(len(questions.questions) if stop is None else stop)
-        if asked and not self.record.error:
+        if asked and (self._memory or not self.record.error):
             self._progress.start(self.label, name, answers.unanswered)
             started = time.perf_counter()
             try:
@@ -138,6 +138,8 @@ class Respondent:
             answers.reused += len(found)
             self._progress.advance(sum(answers.take(f, r) for f, r in found.items()))
             asked = {f: request for f, request in asked.items() if f not in found}
+        if self.record.error:
+            return
         for results in self._computed(answers, asked):
             if self._memory:
                 self._memory.keep([(f, r) for f, r in results if not isinstance(r, Failure)])
@@ -171,7 +173,8 @@ class Respondent:
                     if self._died:
                         raise
                     self._died = True
-                    parts.insert(0, part)
+                    if part:
+                        parts.insert(0, part)
                 self._restart("hung" if hung else "died")
 
     def _received(
