@@ -29,7 +29,7 @@ from pajamas_eval.statistics.multiple import holm
 from pajamas_eval.statistics.paired import mcnemar_p, tango_interval
 from pajamas_eval.statistics.planning import further_questions, smallest_margin
 from pajamas_eval.statistics.proportions import wilson_interval
-from pajamas_eval.statistics.sequential import SEQUENTIAL_SHARE, log_wealths
+from pajamas_eval.statistics.sequential import SEQUENTIAL_SHARE, final_confidence, log_wealths
 from pajamas_eval.statistics.verdicts import Verdict, p_worse
 
 
@@ -156,7 +156,7 @@ def _compare(
         choice_kl=choice_kl,
         verdict=verdict,
         p_worse=_p_worse(pairs, settings),
-        smallest_margin=smallest_margin(count, flip_rate, confidence=settings.confidence),
+        smallest_margin=smallest_margin(count, flip_rate, confidence=_fixed_confidence(settings)),
         further_questions=_further_questions(pairs, verdict, settings),
     )
 
@@ -173,9 +173,14 @@ def _further_questions(pairs: Pairs, verdict: Verdict | None, settings: RunSetti
     if verdict is not Verdict.UNDECIDED:
         return 0
     more = further_questions(
-        pairs.gains, pairs.losses, pairs.count, settings.margin, settings.confidence
+        pairs.gains, pairs.losses, pairs.count, settings.margin, _fixed_confidence(settings)
     )
     return more or None  # not 0: those that were asked would do, had they all been answered
+
+
+def _fixed_confidence(settings: RunSettings) -> float:
+    """Of the test over all questions; where one may stop early, it has a share of the error."""
+    return final_confidence(settings.confidence) if settings.until_decided else settings.confidence
 
 
 def _p_worse(pairs: Pairs, settings: RunSettings) -> float:
@@ -203,7 +208,7 @@ def _choice_kl(
     values = choice_kl_values(base, answers)
     if not values:
         return None
-    clusters = {q.doc_id: q.cluster or q.doc_id for q in record.questions}
+    clusters = record.clusters()
     interval = mean_interval(
         np.array(list(values.values())), [clusters[doc_id] for doc_id in values], confidence
     )

@@ -82,7 +82,9 @@ class ModelRecord(Record):
     Attributes:
         noise_floor: Whether it has the baseline's own weights, run otherwise: its flips are the
             engine's noise, and it gets no verdict.
-        notes: What befell it, such as a restart.
+        restarts: How often its process died or hung and was started again: what it had cost until
+            then is not in its costs.
+        notes: What befell it.
     """
 
     label: str
@@ -92,6 +94,7 @@ class ModelRecord(Record):
     peak_memory_bytes: int = 0
     error: str | None = None
     noise_floor: bool = False
+    restarts: int = 0
     notes: list[str] = []
 
 
@@ -131,9 +134,10 @@ class AnswerSet(Record):
         ideal_tokens: Tokens it would have run if every distinct prefix were computed once.
         batching: How much was run at once, in words.
         packing: Digest of what was run together: with equal packing, an engine on the same machine
-            gives the same bits.
+            gives the same bits. Empty where some of them were stored before.
         reused: Responses that an earlier run had stored; the costs are those of the others.
-        tokens: Digest of all requests as the model reads them: equal ones were read alike.
+        requests: Those of all questions, asked or not.
+        tokens: Digest of them as the model reads them: equal ones were read alike.
     """
 
     label: str
@@ -147,6 +151,7 @@ class AnswerSet(Record):
     packing: str
     notes: list[str]
     reused: int = 0
+    requests: int = 0
     tokens: str = ""
 
 
@@ -178,6 +183,10 @@ class BenchmarkRecord(Record):
     notes: list[str]
     questions: list[QuestionRecord]
     answer_sets: list[AnswerSet]
+
+    def clusters(self) -> dict[str, str]:
+        """The cluster of each question; one that shares nothing is its own."""
+        return {q.doc_id: q.cluster or q.doc_id for q in self.questions}
 
 
 class TokenDifference(Record):

@@ -1,8 +1,9 @@
 """Runs models over questions and gathers a result document."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from blake3 import blake3
 
@@ -27,7 +28,15 @@ from pajamas_eval.recording import Recording
 from pajamas_eval.respondent import NOT_REACHED, Progress, Respondent
 from pajamas_eval.statistics.verdicts import Verdict
 from pajamas_eval.summary import summarize
-from pajamas_eval.worker import PATIENCE_SECONDS, Opened, Worker
+from pajamas_eval.worker import (
+    PATIENCE_SECONDS,
+    Opened,
+    Worker,
+    WorkerDiedError,
+    WorkerHungError,
+)
+
+_Answer = TypeVar("_Answer")
 
 FIRST_LOOK = 50
 """Questions before the first look at a verdict; each later chunk is a fifth of those before."""
@@ -103,7 +112,8 @@ def evaluate(
             log = recording.log(spec.label) if recording else None
             workers.append(Worker(replace(spec, options=options), log, asked.patience))
         progress.step(f"reading the tokenizers of {len(workers)} model(s)")
-        opened = {worker.label: worker.open() for worker in workers}
+        lost: dict[str, str] = {}
+        opened = _surviving(workers, lost, Worker.open)
         if asked.apply_chat_template:
             question_sets = questions(_chat_template(workers[0].label, opened), asked.limit)
         for label, model in opened.items():
@@ -111,11 +121,18 @@ def evaluate(
         progress.step("comparing how the models read the questions")
         settings = {label: model.settings for label, model in opened.items()}
         requests = fairness.all_requests(question_sets)
-        for worker in workers:
-            worker.begin_reading(requests)
-        fingerprints = {worker.label: worker.fingerprints() for worker in workers}
-        fair = fairness.check(workers, settings, question_sets, fingerprints)
         context_length = min(s.context_length for s in settings.values())
+        for worker in workers:
+            worker.begin_reading(requests, context_length)
+
+        def read_again(worker: Worker) -> list[bytes]:
+            worker.open()
+            worker.begin_reading(requests, context_length)
+            return worker.fingerprints()
+
+        fingerprints = _surviving(workers, lost, Worker.fingerprints, read_again)
+        alive = [worker for worker in workers if worker.label not in lost]
+        fair = fairness.check(alive, settings, question_sets, fingerprints)
         document = Document(
             format_version=FORMAT_VERSION,
             program_version=__version__,
@@ -146,16 +163,22 @@ def evaluate(
                 worker,
                 context_length,
                 progress,
-                _by_benchmark(question_sets, fingerprints[worker.label]),
-                recording.responses(worker, opened[worker.label], context_length)
-                if recording
+                _by_benchmark(question_sets, fingerprints.get(worker.label, ())),
+                recording.responses(worker, opened[worker.label])
+                if recording and worker.label not in lost
                 else None,
             )
             for worker in workers
         ]
         document.models = [respondent.record for respondent in respondents]
         for model_record in document.models:
+            model_record.error = lost.get(model_record.label)
+        for model_record in document.models:
             model_record.noise_floor = model_record.label in floors
+        if recording:
+            recording.resolved(
+                document.settings, {label: model.engine for label, model in opened.items()}
+            )
         ask = _ask_until_decided if asked.until_decided else _ask_everything
         ask(respondents, question_sets, document)
     finally:
@@ -163,6 +186,32 @@ def evaluate(
             worker.close()
     summarize(document)
     return document
+
+
+def _surviving(
+    workers: Sequence[Worker],
+    lost: dict[str, str],
+    ask: Callable[[Worker], _Answer],
+    ask_again: Callable[[Worker], _Answer] | None = None,
+) -> dict[str, _Answer]:
+    """What each worker answers, by its label; one that dies is started again once.
+
+    Those that die again are added to `lost` with their last words: their models have failed, and
+    the others go on. Without the baseline there is nothing to go on with.
+    """
+    answers = {}
+    for worker in (w for w in workers if w.label not in lost):
+        try:
+            try:
+                answers[worker.label] = ask(worker)
+            except (WorkerDiedError, WorkerHungError):
+                worker.restart()
+                answers[worker.label] = (ask_again or ask)(worker)
+        except (WorkerDiedError, WorkerHungError) as error:
+            if worker is workers[0]:
+                raise
+            lost[worker.label] = str(error)
+    return answers
 
 
 def _with_noise_floor(

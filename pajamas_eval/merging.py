@@ -109,11 +109,29 @@ def merged(
         fairness=Fairness(prompts=first.fairness.prompts, tokens=[], notes=[]),
         benchmarks=[record for record in records if record],
     )
+    weights = {
+        renamed[model.label]: model.identity.digest
+        for (_, source), renamed in zip(documents, labels, strict=True)
+        for model in source.models
+        if model.identity
+    }
     for (name, source), renamed in zip(documents, labels, strict=True):
+        of_baseline = weights.get(renamed[source.baseline], name) == weights.get(chosen)
         for model in source.models:
             model.label = renamed[model.label]
-            model.noise_floor &= chosen == labels[0][first.baseline]
+            model.noise_floor &= of_baseline
             document.models.append(model)
+        document.fairness.notes += [f"{name}: {note}" for note in source.fairness.notes]
+        left_out = {r.name for r in source.benchmarks} - {r.name for r in document.benchmarks}
+        if left_out:
+            document.fairness.notes.append(
+                f"{', '.join(sorted(left_out))} of {name} is left out: not all runs asked it"
+            )
+        if source.program_version != first.program_version:
+            document.fairness.notes.append(
+                f"{name} ran with pajamas-eval {source.program_version}, {first_name} with "
+                f"{first.program_version}"
+            )
         if source.machine != first.machine:
             document.fairness.notes.append(
                 f"{name} ran on another machine: {source.machine.processor}"
@@ -176,7 +194,7 @@ def _token_checks(document: Document) -> list[TokenCheck]:
             sets = {a.label: a for a in record.answer_sets}
             ours, theirs = sets.get(model.label), sets.get(document.baseline)
             if ours and theirs:
-                total += len(ours.answers)
-                identical += len(ours.answers) * (ours.tokens == theirs.tokens)
+                total += ours.requests
+                identical += ours.requests * (ours.tokens == theirs.tokens)
         checks.append(TokenCheck(label=model.label, identical=identical, total=total))
     return checks

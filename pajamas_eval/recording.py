@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pajamas_eval import __version__
-from pajamas_eval.document import Document, encode, this_machine
+from pajamas_eval.document import Document, RunSettings, encode, this_machine
 from pajamas_eval.errors import PajamasError, UsageError
+from pajamas_eval.runtime import Engine
 from pajamas_eval.store import ModelIdentity, Store, default_path
 from pajamas_eval.store.model_responses import ModelResponses
 from pajamas_eval.worker import Opened, Worker
@@ -51,7 +52,11 @@ class Recording:
         """The command that goes on with this run."""
         return how_to_go_on(self._store, self.number)
 
-    def responses(self, worker: Worker, opened: Opened, context_length: int) -> ModelResponses:
+    def resolved(self, settings: RunSettings, engines: Mapping[str, Engine]) -> None:
+        """Records what was settled before anything was scored: settings, and engines by label."""
+        self._store.runs.resolve(self.number, {"settings": settings, "engines": dict(engines)})
+
+    def responses(self, worker: Worker, opened: Opened) -> ModelResponses:
         """What a model answered in this run and in earlier ones."""
         identity = ModelIdentity(
             digest=opened.digest,
@@ -61,7 +66,6 @@ class Recording:
                 "options": opened.options,
                 "device": opened.engine.device,
                 "prefix_tokens": list(opened.settings.prefix_tokens),
-                "context_length": context_length,
             },
         )
         return ModelResponses(self._store, self.number, identity, worker.label)
@@ -80,7 +84,6 @@ class Recording:
             raise
         document = ending.document
         failed = document is None or any(model.error for model in document.models)
-        self._store.runs.resolve(self.number, document.settings if document else None)
         self._store.runs.finish(
             self.number,
             "failed" if failed else "finished",

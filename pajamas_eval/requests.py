@@ -80,4 +80,7 @@ class Failure(msgspec.Struct, frozen=True):
     error: str
 
 
-Result = LogLikelihoodResult | GenerationResult | Failure
+Response = LogLikelihoodResult | GenerationResult
+"""An answer. It can be stored, which a failure is not: that is worth another try."""
+
+Result = Response | Failure

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from blake3 import blake3
+from msgspec.structs import replace
 
 from pajamas_eval.checking import checked
 from pajamas_eval.document import AnswerRecord, AnswerSet, ModelRecord
@@ -15,6 +16,7 @@ from pajamas_eval.requests import (
     GenerationResult,
     LogLikelihoodResult,
     Request,
+    Response,
     Result,
 )
 from pajamas_eval.runtime import Identity, Usage
@@ -27,8 +29,6 @@ PARTS = 32
 
 MOST_LOST = 3
 """Requests that a model may hang on before it counts as failed."""
-
-Response = LogLikelihoodResult | GenerationResult
 
 
 class Progress(Protocol):
@@ -133,8 +133,8 @@ class Respondent:
     def _answer(self, answers: "Answers", asked: Mapping[bytes, Request]) -> None:
         if self._memory:
             found = self._memory.find(list(asked))
-            if self.record.identity is None:
-                self.record.identity = self._memory.description
+            if self.record.identity is None and (known := self._memory.description):
+                self.record.identity = replace(known, path=self.record.spec)
             answers.reused += len(found)
             self._progress.advance(sum(answers.take(f, r) for f, r in found.items()))
             asked = {f: request for f, request in asked.items() if f not in found}
@@ -216,6 +216,7 @@ class Respondent:
     def _restart(self, what: str) -> None:
         note = f"its process {what} and was started again"
         self.record.notes.append(note)
+        self.record.restarts += 1
         self._progress.step(f"{self.label}: {note}")
         self._loaded = False
         self._worker.restart()
@@ -259,6 +260,8 @@ class Answers:
         requests = {}
         for i in new:
             for j, request in enumerate(self._questions[i].requests):
+                if not self._fingerprints:  # of a model that could not read them
+                    continue
                 fingerprint = self._fingerprints[self._requests]
                 self._requests += 1
                 self._places.setdefault(fingerprint, []).append((i, j))
@@ -307,10 +310,11 @@ class Answers:
             ideal_tokens=self._usage.ideal_tokens,
             generated_tokens=self._usage.generated_tokens,
             batching=self._usage.batching,
-            packing=packing,
+            packing="" if self.reused else packing,
             notes=list(self._usage.notes),
             reused=self.reused,
-            tokens=blake3(b"".join(self._fingerprints[: self._requests])).hexdigest(),
+            requests=len(self._fingerprints),
+            tokens=blake3(b"".join(self._fingerprints)).hexdigest(),
         )
 
 

@@ -46,9 +46,7 @@ def _scores(record: BenchmarkRecord, confidence: float) -> Iterator[ScoreSummary
         tag: {question.doc_id for question in record.questions if tag in question.tags}
         for tag in tags
     }
-    clusters = {
-        question.doc_id: question.cluster or question.doc_id for question in record.questions
-    }
+    clusters = record.clusters()
     for answers in record.answer_sets:
         for metric in record.metrics:
             values = metric_values(answers, metric)

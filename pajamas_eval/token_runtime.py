@@ -156,6 +156,7 @@ class TokenRuntime(TokenReader):
                 yield i, scored(scoring, rows)
         errors: dict[int, str] = {}
         for row, error in self._score_rows(rows):
+            rows[row].seconds /= max(1, len(readers[row]))
             for i in readers[row]:
                 if error:
                     errors[i] = error

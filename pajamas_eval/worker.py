@@ -66,7 +66,7 @@ class Opened:
 
     Attributes:
         digest: BLAKE3 of the model's files, in hexadecimal.
-        options: Options that can change an answer, as the runtime resolved them.
+        options: Options that can change an answer, as they were given or are by default.
     """
 
     settings: Settings
@@ -164,9 +164,9 @@ class Worker:
         tokens: list[list[int]] = self._reply()
         return tokens
 
-    def begin_reading(self, requests: Sequence[Request]) -> None:
-        """Has the process tokenize requests, while others do."""
-        self._send("fingerprints", list(requests))
+    def begin_reading(self, requests: Sequence[Request], context_length: int) -> None:
+        """Has the process tokenize requests, while others do; see `load` for the length."""
+        self._send("fingerprints", (list(requests), context_length))
 
     def fingerprints(self) -> list[bytes]:
         """A digest of each request as the model reads it; equal ones have equal results."""
@@ -327,10 +327,9 @@ def _serve(connection: Connection, spec: ModelSpec, log: str, patience: float) -
                     [[*context.tolist(), *continuation.tolist()] for context, continuation in pairs]
                 )
             elif method == "fingerprints":
-                pairs = runtime.tokenize(argument)
-                connection.send(
-                    [fingerprint(r, *pair) for r, pair in zip(argument, pairs, strict=True)]
-                )
+                requests, length = argument
+                read = zip(requests, runtime.tokenize(requests), strict=True)
+                connection.send([fingerprint(r, *pair, length) for r, pair in read])
             elif method == "load":
                 runtime.limit_context(argument)
                 started = time.perf_counter()
@@ -351,7 +350,7 @@ def _serve(connection: Connection, spec: ModelSpec, log: str, patience: float) -
 
 def _decisive(options: RuntimeOptions) -> dict[str, Any]:
     """Options that can change an answer, beyond what settings and digest say already."""
-    told_otherwise = {"path", "n_ctx", "add_bos", "trust_remote_code", "allow_pickle"}
+    told_otherwise = {"path", "n_ctx", "add_bos", "allow_pickle"}
     plain: dict[str, Any] = msgspec.to_builtins(options)
     return {name: value for name, value in plain.items() if name not in told_otherwise}
 

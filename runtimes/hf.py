@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
@@ -43,11 +44,16 @@ class HfRuntime(FolderRuntime):
     def engine(cls) -> Engine:
         """The installed torch and transformers."""
         torch, transformers = require("hf", "torch"), require("hf", "transformers")
-        versions = {"torch": str(torch.__version__), "transformers": transformers.__version__}
+        versions = {
+            "torch": str(torch.__version__),
+            "transformers": transformers.__version__,
+            "tokenizers": version("tokenizers"),
+        }
         return Engine(versions, _best_device())
 
     def load(self) -> Identity:
         """Reads the weights."""
+        from torch.nn import ModuleList
         from transformers import AutoModelForCausalLM, GenerationConfig
 
         self.device = _best_device() if self.options.device == "auto" else self.options.device
@@ -76,6 +82,9 @@ class HfRuntime(FolderRuntime):
         self.model.generation_config = GenerationConfig()
         if self.device.startswith("cuda") and not self.options.exact:
             self.budget = self.bounded(Budget(**GPU_BUDGET))
+        # Reading many long prompts is one call of the model, and may take minutes.
+        for layer in next((m for m in self.model.modules() if isinstance(m, ModuleList)), ()):
+            layer.register_forward_pre_hook(lambda *_: self.alive())
         self.forget()
         self.shares_prefix = self.sharing_is_exact()
         parameters = sum(p.numel() for p in self.model.parameters())

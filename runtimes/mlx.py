@@ -26,6 +26,10 @@ PREFILL_TOKENS = 2048
 """Tokens of a base that are run at once."""
 
 
+_PACKAGES = ("mlx", "mlx-lm", "transformers", "tokenizers")
+"""What an answer depends on: the last two turn text into tokens and back."""
+
+
 class MlxOptions(RuntimeOptions, frozen=True, kw_only=True):
     """Options of the mlx runtime."""
 
@@ -41,7 +45,7 @@ class MlxRuntime(FolderRuntime):
     def engine(cls) -> Engine:
         """The installed MLX and mlx-lm."""
         mx = _mlx().mx
-        versions = {package: version(package) for package in ("mlx", "mlx-lm")}
+        versions = {package: version(package) for package in _PACKAGES}
         return Engine(versions, "Metal" if mx.metal.is_available() else f"CPU ({_blas()})")
 
     def load(self) -> Identity:

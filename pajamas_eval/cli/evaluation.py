@@ -44,7 +44,12 @@ def compare(
         if models:
             raise click.UsageError("--resume goes on with a run as it was asked: name no models")
         _refuse_others(context, _OF_RESUME, "is as the run was asked, where one goes on with it")
-        _resume(resume, options)
+        given = {
+            name: options[name]
+            for name in _OF_RESUME - {"resume"}
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        }
+        _resume(resume, given)
     elif len(models) < 2:
         raise click.UsageError("compare needs two models or more; `run` takes one")
     elif any(model.startswith("run:") for model in models):
@@ -90,8 +95,7 @@ def _refuse_others(context: click.Context, known: set[str], why: str) -> None:
 def _resume(run: int, options: dict[str, Any]) -> None:
     from pajamas_eval.cli.running import resumed
 
-    asked = resumed(run, options["store"])
-    _run_and_show(**{**asked, **{name: options[name] for name in _OF_RESUME - {"resume"}}})
+    _run_and_show(**{**resumed(run, options.get("store")), **options})
 
 
 def _compare_stored(

@@ -3,7 +3,7 @@
 import gc
 import sys
 from contextlib import chdir
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -72,9 +72,11 @@ def run_models(
         if path:
             refuse_store_as_output(path, json_file)
 
+    settled = Asked(**asked)
+
     def evaluated(recording: Recording | None) -> Document:
         progress = progress_for(Console(stderr=True, emoji=False))
-        return evaluate(specs, chosen, source, progress, Asked(**asked), recording)
+        return evaluate(specs, chosen, source, progress, settled, recording)
 
     if path is None:
         document = evaluated(None)
@@ -88,14 +90,16 @@ def run_models(
                     "benchmarks": benchmarks,
                     "data": str(source.folder.absolute()) if source.folder else None,
                     "folder": str(folder.absolute()),
-                    **asked,
+                    "json_file": str(json_file.absolute()) if json_file else None,
+                    **asdict(settled),
                 },
             )
             try:
                 with recording.ending() as ending:
                     document = ending.document = evaluated(recording)
             except KeyboardInterrupt as interrupt:
-                kept = f"what was computed is kept; to go on: {recording.how_to_go_on}"
+                how = f"give the same command again, or: {recording.how_to_go_on}"
+                kept = f"what was computed is kept; to go on, {how}"
                 interrupt.add_note(kept)
                 raise
     if json_file:  # before anything is shown: whatever the terminal does, the results are safe
@@ -111,7 +115,7 @@ def resumed(run: int, store: Path | None) -> dict[str, Any]:
     """
     with Store.open(store or default_path()) as opened:
         asked = opened.runs.get(run).asked
-    known = {"models", "baseline", "benchmarks", "data", "folder"}
+    known = {"models", "baseline", "benchmarks", "data", "folder", "json_file"}
     if not isinstance(asked, dict) or set(asked) != known | {f.name for f in fields(Asked)}:
         raise UsageError(
             f"run {run} was recorded by another version of this program; ask its models anew, "
@@ -124,6 +128,7 @@ def resumed(run: int, store: Path | None) -> dict[str, Any]:
         **asked,
         "models": tuple(asked["models"]),
         "data": Path(asked["data"]) if asked["data"] else None,
+        "json_file": Path(asked["json_file"]) if asked["json_file"] else None,
         "same_weights": tuple(asked["same_weights"]),
         "folder": folder,
     }

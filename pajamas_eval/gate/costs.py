@@ -56,14 +56,16 @@ def _costs(document: Document, label: str) -> _Costs:
     model = document.model(label)
     if model.error is not None:
         return _Costs([0.0] * len(document.benchmarks), 0, 0)
+    whole = not model.restarts  # what a process had cost before it died is lost
     sets = [
         next((a for a in record.answer_sets if a.label == label), None)
         for record in document.benchmarks
     ]
     speeds = [
-        _ratio(a.evaluated_tokens, a.engine_seconds) if a and not a.reused else 0.0 for a in sets
+        _ratio(a.evaluated_tokens, a.engine_seconds) if a and whole and not a.reused else 0.0
+        for a in sets
     ]
-    memory = 0 if any(a.reused for a in sets if a) else model.peak_memory_bytes
+    memory = model.peak_memory_bytes if whole and not any(a.reused for a in sets if a) else 0
     return _Costs(speeds, memory, model.identity.size_bytes if model.identity else 0)
 
 

@@ -20,6 +20,7 @@ from pajamas_eval.statistics.clusters import mean_interval
 from pajamas_eval.statistics.paired import tango_interval
 from pajamas_eval.statistics.planning import further_questions
 from pajamas_eval.statistics.proportions import wilson_interval
+from pajamas_eval.statistics.sequential import final_confidence
 from pajamas_eval.statistics.verdicts import Verdict
 
 _OUTCOMES = {
@@ -144,9 +145,7 @@ def _sample(
     if np.isnan(differences).all():
         return "no question was answered by both"
     divergences = choice_kl_values(base, ours)
-    clusters = {
-        question.doc_id: question.cluster or question.doc_id for question in record.questions
-    }
+    clusters = record.clusters()
     return _Sample(
         differences=differences,
         divergences=list(divergences.values()),
@@ -167,7 +166,8 @@ def _margin(sample: _Sample, margin: float, confidence: float) -> _Decision:
         both_sides = 2 * confidence - 1
         lower, _ = tango_interval(gains, losses + missing, count + missing, both_sides)
         _, upper = tango_interval(gains + missing, losses, count + missing, both_sides)
-    further = further_questions(gains, losses, count, margin, confidence)
+    fixed = final_confidence(confidence) if sample.sequential else confidence
+    further = further_questions(gains, losses, count, margin, fixed)
     return _Decision(_OUTCOMES[verdict], (gains - losses) / count, lower, upper, further)
 
 

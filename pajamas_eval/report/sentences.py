@@ -117,7 +117,7 @@ def _comparison(
         and c.count
         and (c.benchmark, c.metric) == (record.name, comparison.metric)
     ]
-    if rates and comparison.flip_rate <= max(rates):
+    if comparison.verdict is not Verdict.WORSE and rates and comparison.flip_rate <= max(rates):
         yield f"No more than the engine's own noise ({percent(max(rates))} %)."
     if settings.until_decided:
         asked, planned = len(answers.answers), len(record.questions)

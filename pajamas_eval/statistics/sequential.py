@@ -121,8 +121,12 @@ def final_verdict(
 
     Arguments as for `non_inferiority`, which it calls at the share of 1 − confidence that is left.
     """
-    left = (1 - SEQUENTIAL_SHARE) * error_rate(confidence)
-    return non_inferiority(gains, losses, count, margin, 1 - left)
+    return non_inferiority(gains, losses, count, margin, final_confidence(confidence))
+
+
+def final_confidence(confidence: float) -> float:
+    """Confidence of the fixed test after `sequential_verdict`, given that of both together."""
+    return 1 - (1 - SEQUENTIAL_SHARE) * error_rate(confidence)
 
 
 def _kelly(

@@ -4,10 +4,12 @@ from typing import assert_never
 
 import msgspec
 
-from pajamas_eval.requests import FinishReason, GenerationResult, LogLikelihoodResult
-
-Response = LogLikelihoodResult | GenerationResult
-"""What is stored. A failure is not: it is worth another try."""
+from pajamas_eval.requests import (
+    FinishReason,
+    GenerationResult,
+    LogLikelihoodResult,
+    Response,
+)
 
 
 class _LogLikelihood(msgspec.Struct, array_like=True, tag=0):

@@ -48,7 +48,9 @@ def model_key(identity: ModelIdentity) -> bytes:
     return blake3(canonical(identity).encode()).digest()
 
 
-def fingerprint(request: Request, context: ArrayLike, continuation: ArrayLike) -> bytes:
+def fingerprint(
+    request: Request, context: ArrayLike, continuation: ArrayLike, context_length: int
+) -> bytes:
     """16 bytes that name a request as a model reads it.
 
     Of the request's text only what a result repeats or depends on beyond its tokens goes in: the
@@ -59,8 +61,10 @@ def fingerprint(request: Request, context: ArrayLike, continuation: ArrayLike) -
         request: What is asked.
         context: `[n]` token ids in front of the scored ones; the whole prompt of a generation.
         continuation: `[m]` token ids to score; none for a generation.
+        context_length: Tokens that the model may see, which matters where these are more.
     """
     details: tuple[object, ...]
+    room = len(context) + len(continuation)  # type: ignore[arg-type]
     match request:
         case LogLikelihood():
             details = ("loglikelihood", _byte_count(request.continuation))
@@ -69,6 +73,9 @@ def fingerprint(request: Request, context: ArrayLike, continuation: ArrayLike) -
         case GenerateUntil():
             until = [stop.encode("utf-8", "surrogatepass") for stop in request.until]
             details = ("generate_until", until, request.max_tokens)
+            room += request.max_tokens
+    if room > context_length:
+        details = (*details, context_length)
     # MessagePack gives every part its length, so none can run into the next.
     parts = (*details, _token_bytes(context), _token_bytes(continuation))
     return blake3(msgspec.msgpack.encode(parts)).digest(KEY_BYTES)

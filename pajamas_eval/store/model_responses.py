@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from pajamas_eval.requests import Response
 from pajamas_eval.runtime import Identity
-from pajamas_eval.store.codec import Response
 from pajamas_eval.store.keys import ModelIdentity, model_key, request_key
 from pajamas_eval.store.store import Store
 

@@ -10,7 +10,8 @@ from typing import Self
 
 from platformdirs import user_cache_path
 
-from pajamas_eval.store.codec import Response, decode, encode
+from pajamas_eval.requests import Response
+from pajamas_eval.store.codec import decode, encode
 from pajamas_eval.store.database import Database, damage
 from pajamas_eval.store.keys import ModelIdentity, canonical, model_key
 from pajamas_eval.store.runs import Runs

@@ -46,7 +46,8 @@ def main(runtime: str, model: str, file: str, *settings: str) -> None:
         list(worker.answer([warm_up]))
         answers: list[float | str] = [0.0] * len(requests)
         started = time.perf_counter()
-        worker.begin_reading(requests)  # as `compare` does, to prove that all read the same
+        # As `compare` does, to prove that all models read the same.
+        worker.begin_reading(requests, opened.settings.context_length)
         worker.fingerprints()
         tokenized = time.perf_counter()
         for message in worker.answer(requests):

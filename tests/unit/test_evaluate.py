@@ -94,7 +94,8 @@ class Stub:
         codes = np.frombuffer(text.encode("utf-32-le"), np.int32) + offset
         return np.concatenate([np.array(self.prefix, np.int32), codes])
 
-    def begin_reading(self, requests: Sequence[Request]) -> None:
+    def begin_reading(self, requests: Sequence[Request], context_length: int) -> None:
+        del context_length
         self.reads = requests
 
     def fingerprints(self) -> list[bytes]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from pajamas_eval.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling, Request
 from pajamas_eval.store import ModelIdentity, fingerprint, model_key, request_key
@@ -83,7 +84,7 @@ def test_the_key_of_a_model_is_the_same_tomorrow() -> None:
         '"versions":{"torch":"2.13.0","transformers":"5.23.0"}}'
     )
     request = LogLikelihood("The capital of France is", " Paris")
-    asked = fingerprint(request, [1, 2, 3], [4])
+    asked = read(request, [1, 2, 3], [4])
     assert asked.hex() == "a0b64b2b3aa8a8d5d42aa6d619c115ff"
     assert request_key(model_key(IDENTITY), asked).hex() == "a79d2f537e61d81b15d34c30ce749f69"
 
@@ -92,17 +93,22 @@ def test_text_that_is_no_unicode_has_a_key() -> None:
     assert changed(settings={"a": "\ud800"}) != changed(settings={"a": "\\ud800"})
 
 
+def read(request: Request, context: ArrayLike, continuation: ArrayLike) -> bytes:
+    """The fingerprint where the context has room for everything."""
+    return fingerprint(request, context, continuation, 2048)
+
+
 # -- requests ------------------------------------------------------------------------------
 
 
 def test_a_request_is_its_tokens_whatever_holds_them() -> None:
     request = LogLikelihood("c", " x")
-    expected = fingerprint(request, [1, 2], [3])
+    expected = read(request, [1, 2], [3])
     assert len(expected) == 16
     for kind in (np.int32, np.int64):
-        assert fingerprint(request, np.array([1, 2], kind), np.array([3], kind)) == expected
-    assert fingerprint(request, np.arange(5)[1:3], (3,)) == expected, "a view of a longer text"
-    assert fingerprint(LogLikelihood("other text", "!y"), [1, 2], [3]) == expected
+        assert read(request, np.array([1, 2], kind), np.array([3], kind)) == expected
+    assert read(request, np.arange(5)[1:3], (3,)) == expected, "a view of a longer text"
+    assert read(LogLikelihood("other text", "!y"), [1, 2], [3]) == expected
 
 
 def test_every_part_of_a_request_counts() -> None:
@@ -132,7 +138,7 @@ def test_every_part_of_a_request_counts() -> None:
         (until("\ufffd"), [1, 2, 3], []),
         (until("?"), [1, 2, 3], []),
     ]
-    assert len({fingerprint(*parts) for parts in asked}) == len(asked)
+    assert len({read(*parts) for parts in asked}) == len(asked)
 
 
 tokens = st.lists(st.integers(0, 2**31 - 1), max_size=5)
@@ -144,7 +150,7 @@ scorings = st.builds(LogLikelihood, st.just(""), texts)
 
 
 @given(*2 * (st.tuples(generations | scorings, tokens, tokens),))
-def test_only_equal_requests_share_a_fingerprint(
+def test_only_equal_requests_share_a_read(
     one: tuple[Request, list[int], list[int]], other: tuple[Request, list[int], list[int]]
 ) -> None:
     def parts(asked: tuple[Request, list[int], list[int]]) -> tuple[object, ...]:
@@ -154,11 +160,21 @@ def test_only_equal_requests_share_a_fingerprint(
             return (size, context, continuation)
         return (request, context, continuation)
 
-    assert (fingerprint(*one) == fingerprint(*other)) == (parts(one) == parts(other))
+    assert (read(*one) == read(*other)) == (parts(one) == parts(other))
+
+
+def test_the_context_length_counts_where_it_cuts() -> None:
+    scored = LogLikelihood("c", "x")
+    assert fingerprint(scored, [1, 2], [3], 3) == fingerprint(scored, [1, 2], [3], 4)
+    assert fingerprint(scored, [1, 2], [3], 2) != fingerprint(scored, [1, 2], [3], 3)
+    written = GenerateUntil("p", (), 8)
+    assert fingerprint(written, [1, 2], [], 10) == fingerprint(written, [1, 2], [], 99)
+    assert fingerprint(written, [1, 2], [], 9) != fingerprint(written, [1, 2], [], 10)
+    assert fingerprint(written, [1, 2], [], 9) != fingerprint(written, [1, 2], [], 8)
 
 
 def test_the_same_request_to_another_model_is_another() -> None:
-    asked = fingerprint(LogLikelihood("c", "x"), [1], [2])
+    asked = read(LogLikelihood("c", "x"), [1], [2])
     keys = {request_key(model_key(IDENTITY), asked), request_key(changed(runtime="mlx"), asked)}
     assert {len(key) for key in keys} == {16}
     assert len(keys) == 2
@@ -166,4 +182,4 @@ def test_the_same_request_to_another_model_is_another() -> None:
 
 def test_token_ids_beyond_32_bits_are_refused() -> None:
     with pytest.raises(OverflowError):
-        fingerprint(LogLikelihood("c", "x"), [2**31], [1])
+        read(LogLikelihood("c", "x"), [2**31], [1])
