@@ -23,8 +23,8 @@ def show_plan(
         f"power {100 * power:g} %, confidence {100 * confidence:g} %"
     )
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    table.add_column("benchmark", overflow="fold")
-    table.add_column("variant", overflow="fold")
+    table.add_column("benchmark", overflow="fold", min_width=12)
+    table.add_column("variant", overflow="fold", min_width=8)
     for heading in ("pilot", f"discordance\n\\[{100 * confidence:g} %]"):
         table.add_column(heading, no_wrap=True)
     for heading in ("questions\nneeded", "at most", "available", "expected\ntime"):

@@ -43,6 +43,12 @@ def asked(run: Run, logs: Sequence[Path], how_to_go_on: str) -> Iterator[str]:
     others = _asked(run).items()
     given = [f"{k} {v}" for k, v in others if k not in shown and v not in (None, [])]
     yield f"asked with: {printable(', '.join(given))}"
+    if isinstance(run.machine, dict):
+        machine = [str(run.machine.get(name, "?")) for name in ("processor", "system")]
+        yield f"machine: {printable(', '.join(machine))}"
+    for label, engine in _engines(run).items():
+        versions = ", ".join(f"{package} {v}" for package, v in engine["versions"].items())
+        yield f"{printable(label)}: {printable(versions)} on {printable(engine['device'])}"
     yield f"computed {plural(run.computed, 'response')}, {run.duplicates} of them twice"
     for log in logs:
         yield f"log: {printable(str(log))}"
@@ -53,6 +59,11 @@ def asked(run: Run, logs: Sequence[Path], how_to_go_on: str) -> Iterator[str]:
 def _asked(run: Run) -> dict[str, Any]:
     """What a run was asked, whichever version of this program recorded it."""
     return run.asked if isinstance(run.asked, dict) else {}
+
+
+def _engines(run: Run) -> dict[str, Any]:
+    """Engines by the label of their model; none where a run did not get so far."""
+    return run.settings.get("engines", {}) if isinstance(run.settings, dict) else {}
 
 
 def _said(run: Run, name: str) -> str:

@@ -1,27 +1,31 @@
 """The tables at the end of a run, with the sentences below them."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from pajamas_eval.document import (
     AnswerSet,
     BenchmarkRecord,
+    Comparison,
     Document,
-    ExtractionAudit,
     ScoreSummary,
 )
 from pajamas_eval.report import sentences
 from pajamas_eval.report.text import percent, plural, points, printable, rate, size
 from pajamas_eval.summary import errors
 
+WIDE = 110
+"""Columns of a terminal that shows every column of a table."""
+
 
 def show(document: Document, console: Console) -> None:
     """Everything a person wants to know, in the order of interest."""
     for record in document.benchmarks:
-        console.print(_benchmark(document, record))
+        console.print(_benchmark(document, record, console.width))
         _say(sentences.of_benchmark(document, record), console)
         console.print()
     console.print(_models(document))
@@ -62,27 +66,103 @@ def _empty(title: str) -> Table:
     return table
 
 
-def _benchmark(document: Document, record: BenchmarkRecord) -> Table:
-    compared = len(document.models) > 1
+@dataclass(frozen=True)
+class _Column:
+    """One column with a cell for each model.
+
+    Attributes:
+        wide: Whether it is left out of a narrow terminal; the sentences say most of it too.
+    """
+
+    heading: str
+    cells: list[str]
+    wide: bool = False
+    justify: JustifyMethod = "right"
+
+
+def _benchmark(document: Document, record: BenchmarkRecord, width: int) -> Table:
     table = _empty(_title(record))
-    interval = rf"\[{100 * document.settings.confidence:g} %]"
-    table.add_column(f"{record.metrics[0]}\n{interval}", no_wrap=True)
-    for metric in record.metrics[1:]:
-        table.add_column("\n".join(metric.rsplit("_", 1)).replace("_", " "), justify="right")
-    if compared:
-        table.add_column(f"difference\n{interval}", no_wrap=True)
-        table.add_column("flips\n+/−", justify="right", no_wrap=True)
-        margin = f"{100 * document.settings.margin:g}"
-        table.add_column(f"verdict\n(margin {margin})", no_wrap=True)
-    if _generated(document, record):
-        for heading in ("wrong", "un-\nparsed", "cut\noff"):
-            table.add_column(heading, justify="right", no_wrap=True)
-    if any(errors(answers) for answers in record.answer_sets):
-        table.add_column("errors", justify="right")
-    table.add_column("tokens/s", justify="right", no_wrap=True)
-    for answers in record.answer_sets:
-        table.add_row(*_row(document, record, answers, compared))
+    wide = width >= WIDE
+    columns = [c for c in _columns(document, record, wide) if wide or not c.wide]
+    for column in columns:
+        table.add_column(column.heading, justify=column.justify, no_wrap=True)
+    labels = [printable(answers.label, markup=True) for answers in record.answer_sets]
+    for row in zip(labels, *(column.cells for column in columns), strict=True):
+        table.add_row(*row)
     return table
+
+
+def _columns(document: Document, record: BenchmarkRecord, wide: bool) -> Iterator[_Column]:
+    sets = record.answer_sets
+    interval = f"\n\\[{100 * document.settings.confidence:g} %]"
+    first, *others = record.metrics
+    yield _Column(
+        first + interval if wide else "\n".join(first.rsplit("_", 1)),
+        [_percent(_score(document, record.name, a.label, first), wide) for a in sets],
+        justify="left" if wide else "right",
+    )
+    for metric in others:
+        yield _Column(
+            "\n".join(metric.rsplit("_", 1)).replace("_", " "),
+            [_percent(_score(document, record.name, a.label, metric), False) for a in sets],
+            wide=True,
+        )
+    if len(document.models) > 1:
+        found = [sentences.find(document, record.name, a.label, first) for a in sets]
+        baseline = [a.label == document.baseline for a in sets]
+        yield _Column(
+            "difference" + interval if wide else "difference",
+            [
+                _difference(c, wide) or ("baseline" if is_baseline else "")
+                for c, is_baseline in zip(found, baseline, strict=True)
+            ],
+            justify="left" if wide else "right",
+        )
+        yield _Column(
+            "flips\n+/−", [f"{c.gains}/{c.losses}" if c and c.count else "" for c in found]
+        )
+        yield _Column(
+            f"verdict\n(margin {100 * document.settings.margin:g})",
+            [(c.verdict or "noise") if c and c.count else "" for c in found],
+            justify="left",
+        )
+    if audits := {a.label: a for a in document.audits if a.benchmark == record.name}:
+        for heading, name in (
+            ("wrong", "wrong"),
+            ("un-\nparsed", "unparseable"),
+            ("cut\noff", "cut_off"),
+        ):
+            yield _Column(
+                heading,
+                [str(getattr(audits[a.label], name)) if a.label in audits else "" for a in sets],
+                wide=True,
+            )
+    if any(errors(a) for a in sets):
+        yield _Column("errors", [str(len(errors(a))) for a in sets])
+    yield _Column("tokens/s", [_speed(a) for a in sets])
+
+
+def _percent(score: ScoreSummary, with_interval: bool) -> str:
+    if not score.count:
+        return "no answers" if with_interval else ""
+    if not with_interval:
+        return percent(score.value)
+    return rf"{percent(score.value)} \[{percent(score.lower)}, {percent(score.upper)}]"
+
+
+def _difference(comparison: Comparison | None, with_interval: bool) -> str:
+    if comparison is None or not comparison.count:
+        return ""
+    if not with_interval:
+        return points(comparison.difference)
+    bounds = rf"\[{points(comparison.lower)}, {points(comparison.upper)}]"
+    return f"{points(comparison.difference)} {bounds}"
+
+
+def _speed(answers: AnswerSet) -> str:
+    if answers.engine_seconds:
+        return rate(answers.evaluated_tokens / answers.engine_seconds)
+    return "stored" if answers.reused else rate(0.0)
 
 
 def _title(record: BenchmarkRecord) -> str:
@@ -90,51 +170,6 @@ def _title(record: BenchmarkRecord) -> str:
     if len(record.questions) < record.available:
         asked = f"{len(record.questions)} of {record.available} questions"
     return f"{record.name}: {asked}, {record.shots}-shot"
-
-
-def _row(
-    document: Document, record: BenchmarkRecord, answers: AnswerSet, compared: bool
-) -> Iterator[str]:
-    first, *others = [_score(document, record.name, answers.label, m) for m in record.metrics]
-    yield printable(answers.label, markup=True)
-    if first.count:
-        yield rf"{percent(first.value)} \[{percent(first.lower)}, {percent(first.upper)}]"
-    else:
-        yield "no answers"
-    for score in others:
-        yield percent(score.value) if score.count else ""
-    if compared:
-        comparison = sentences.find(document, record.name, answers.label, record.metrics[0])
-        if comparison is None:
-            yield from ("baseline" if answers.label == document.baseline else "", "", "")
-        elif not comparison.count:
-            yield from ("", "", "")
-        else:
-            bounds = rf"\[{points(comparison.lower)}, {points(comparison.upper)}]"
-            yield f"{points(comparison.difference)} {bounds}"
-            yield f"{comparison.gains}/{comparison.losses}"
-            yield comparison.verdict or "noise"
-    if _generated(document, record):
-        audit = _audit(document, record.name, answers.label)
-        counts = (audit.wrong, audit.unparseable, audit.cut_off) if audit else ("", "", "")
-        yield from map(str, counts)
-    if any(errors(a) for a in record.answer_sets):
-        yield str(len(errors(answers)))
-    if answers.engine_seconds:
-        yield rate(answers.evaluated_tokens / answers.engine_seconds)
-    else:
-        yield "stored" if answers.reused else rate(0.0)
-
-
-def _generated(document: Document, record: BenchmarkRecord) -> bool:
-    return any(audit.benchmark == record.name for audit in document.audits)
-
-
-def _audit(document: Document, benchmark: str, label: str) -> ExtractionAudit | None:
-    for audit in document.audits:
-        if (audit.benchmark, audit.label) == (benchmark, label):
-            return audit
-    return None
 
 
 def _score(document: Document, benchmark: str, label: str, metric: str) -> ScoreSummary:

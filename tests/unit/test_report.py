@@ -111,6 +111,20 @@ Verdict at a margin of 1 point and 95 % confidence, over all benchmarks:
     )
 
 
+def test_a_narrow_terminal_shows_whole_names_and_verdicts() -> None:
+    console = Console(width=80, emoji=False)
+    with console.capture() as capture:
+        show(quiz(), console)
+    table = [line.rstrip() for line in capture.get().partition("\n\n\n")[0].splitlines()[:9]]
+    assert "\n".join(table[3:]).rstrip() == (
+        " model    acc   difference     +/−   (margin 1)   errors   tokens/s\n"
+        " ──────────────────────────────────────────────────────────────────\n"
+        " base    60.0     baseline                             0       2000\n"
+        " q4      57.0         −3.0     2/5   undecided         0      66666\n"
+        " q2      59.2         ±0.0     0/0   undecided         2       2000"
+    )
+
+
 def test_a_single_model_is_compared_with_nothing() -> None:
     made = document([answer_set("only", {"a": 1.0})])
     summarize(made)
