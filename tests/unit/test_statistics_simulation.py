@@ -18,6 +18,7 @@ from pajamas_eval.statistics.paired import tango_interval
 from pajamas_eval.statistics.proportions import wilson_interval
 from pajamas_eval.statistics.sequential import (
     SEQUENTIAL_SHARE,
+    final_confidence,
     final_verdict,
     log_wealths,
     sequential_verdict,
@@ -312,3 +313,20 @@ def test_the_simulated_sequential_test_is_the_real_one() -> None:
     verdicts, questions = betting(rows, 0.02)
     real = [sequential_verdict(row, 0.02, 1 - ALPHA) for row in rows]
     assert real == [(str(v), int(n)) for v, n in zip(verdicts, questions, strict=True)]
+
+
+@pytest.mark.parametrize(("count", "margin"), [(268, 0.01), (133, 0.02), (52, 0.05)])
+def test_where_every_flip_is_a_loss_the_fixed_test_errs_a_little_more(
+    count: int, margin: float
+) -> None:
+    """Exactly, without draws: the smallest sets that can pass are the worst. The final test after
+    an early stop, which has a share of the error only, stays far below."""
+    losses = np.arange(count + 1)
+    chances = binom.pmf(losses, count, margin)
+
+    def false_passes(confidence: float) -> float:
+        verdicts = [non_inferiority(0, int(b), count, margin, confidence) for b in losses[:20]]
+        return float(sum(chances[:20][[v is Verdict.NO_WORSE for v in verdicts]]))
+
+    assert 0.05 < false_passes(0.95) <= 0.07
+    assert false_passes(final_confidence(0.95)) <= 0.05
