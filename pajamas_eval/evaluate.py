@@ -122,14 +122,19 @@ def evaluate(
         settings = {label: model.settings for label, model in opened.items()}
         requests = fairness.all_requests(question_sets)
         context_length = min(s.context_length for s in settings.values())
-        for worker in workers:
+
+        def begin(worker: Worker) -> None:
             worker.begin_reading(requests, context_length)
+
+        def begin_again(worker: Worker) -> None:
+            worker.open()
+            begin(worker)
 
         def read_again(worker: Worker) -> list[bytes]:
-            worker.open()
-            worker.begin_reading(requests, context_length)
+            begin_again(worker)
             return worker.fingerprints()
 
+        _surviving(workers, lost, begin, begin_again)
         fingerprints = _surviving(workers, lost, Worker.fingerprints, read_again)
         alive = [worker for worker in workers if worker.label not in lost]
         fair = fairness.check(alive, settings, question_sets, fingerprints)
