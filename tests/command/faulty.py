@@ -31,7 +31,7 @@ class Place:
             **os.environ,
             "HOME": str(folder / "home"),
             "XDG_CACHE_HOME": str(folder / "home" / "cache"),
-            "PYTHONPATH": str(PLUGIN),
+            "PYTHONPATH": os.pathsep.join([str(PLUGIN), os.environ.get("PYTHONPATH", "")]),
             "PAJAMAS_EVAL_DATA": str(folder / "data"),
             "PAJAMAS_EVAL_STORE": str(self.store),
             "COLUMNS": "120",

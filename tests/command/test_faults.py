@@ -242,6 +242,49 @@ def stored_of(place: Place, label: str) -> int:
     return int(count)
 
 
+# -- a model that fails before anything is asked ---------------------------------------------------
+
+
+def test_a_variant_that_dies_when_it_is_opened_fails_and_the_others_go_on(place: Place) -> None:
+    faults = ("open_abort", "open_exit", "open_out_of_memory")
+    models = [place.model(fault, fault=fault) for fault in faults]
+    document, result = place.compare(place.model("sound"), *models, place.model("last"), code=4)
+    for fault, said in zip(
+        faults, ("killed by SIGABRT", "exit code 7", "ran out of memory"), strict=True
+    ):
+        assert said in str(document.model(fault).error)
+        assert set(errors(document, fault).values()) == {NOT_REACHED}
+        assert len(errors(document, fault)) == 10
+    for label in ("sound", "last"):
+        assert errors(document, label) == {}
+    assert "open_abort, open_exit, open_out_of_memory did not run to the end" in result.stderr
+
+
+def test_one_that_dies_once_when_it_is_opened_is_opened_again(place: Place) -> None:
+    models = [place.model(label, fault="open_abort", once="true") for label in ("a", "b")]
+    document, _ = place.compare(*models)
+    for label in ("a", "b"):
+        assert errors(document, label) == {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("open_abort", "Error: m: the worker process died (killed by SIGABRT); it last said:\n"),
+        ("open_exception", "Error: m: RuntimeError: the kernel is �[31mred�[0m\n"),
+        ("open_unsayable", "Error: m: RuntimeError: ��xxx"),
+    ],
+)
+def test_without_the_baseline_there_is_nothing_to_go_on_with(
+    place: Place, fault: str, said: str
+) -> None:
+    result = place.run("compare", place.model("m", fault=fault), place.model("n"), *EVERYTHING)
+    assert (result.returncode, result.stdout) == (4, "")
+    assert said in result.stderr
+    assert len(result.stderr) < 6000
+    assert run_states(place) == {1: ("failed", 0)}
+
+
 # -- what passes when it is tried again ------------------------------------------------------------
 
 
