@@ -30,17 +30,17 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         in_main_thread = threading.current_thread() is threading.main_thread()
-        try:
-            with interrupts.raised() if in_main_thread else nullcontext():
+        with interrupts.raised() if in_main_thread else nullcontext():
+            try:
                 return super().invoke(ctx)
-        except PajamasError as error:
-            _say(f"Error: {error}")
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt as interrupt:  # click's exit code, 1, means "proven worse" here
-            terminated = isinstance(interrupt, interrupts.Terminated)
-            notes = getattr(interrupt, "__notes__", ())
-            _say("; ".join(["Terminated" if terminated else "Interrupted", *notes]))
-            ctx.exit(TERMINATED if terminated else INTERRUPTED)
+            except PajamasError as error:
+                _say(f"Error: {error}")
+                ctx.exit(error.exit_code)
+            except KeyboardInterrupt as interrupt:  # click's exit code, 1, means "proven worse"
+                terminated = isinstance(interrupt, interrupts.Terminated)
+                notes = getattr(interrupt, "__notes__", ())
+                _say("; ".join(["Terminated" if terminated else "Interrupted", *notes]))
+                ctx.exit(TERMINATED if terminated else INTERRUPTED)
 
 
 def _say(text: str) -> None:

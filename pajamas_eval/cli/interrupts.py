@@ -51,4 +51,6 @@ def raised() -> Iterator[None]:
     finally:
         sys.unraisablehook = hook
         for number in met:
-            signal.signal(number, before[number])
+            # In a process of its own nothing is left to be ended once the command is.
+            over = before[number] == signal.SIG_DFL
+            signal.signal(number, signal.SIG_IGN if over else before[number])

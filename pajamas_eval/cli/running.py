@@ -163,7 +163,7 @@ def output_console() -> Console:
     if isinstance(sys.stdout, TextIOWrapper):  # a terminal without Unicode gets question marks
         sys.stdout.reconfigure(errors="replace")
     # Piped into a file or a pager, a table of 80 columns would break every row.
-    return Console(emoji=False, width=None if sys.stdout.isatty() else 120)
+    return Console(emoji=False, width=None if sys.stdout.isatty() else 200)
 
 
 def fail_if_any_failed(document: Document) -> None:

@@ -18,14 +18,17 @@ from pajamas_eval.report import sentences
 from pajamas_eval.report.text import percent, plural, points, printable, rate, size
 from pajamas_eval.summary import errors
 
-WIDE = 110
-"""Columns of a terminal that shows every column of a table."""
+ANY_WIDTH = 10_000
+"""More characters than any table needs."""
 
 
 def show(document: Document, console: Console) -> None:
     """Everything a person wants to know, in the order of interest."""
     for record in document.benchmarks:
-        console.print(_benchmark(document, record, console.width))
+        wide = _benchmark(document, record, wide=True)
+        unbounded = console.options.update(width=ANY_WIDTH)
+        fits = console.measure(wide, options=unbounded).maximum <= console.width
+        console.print(wide if fits else _benchmark(document, record, wide=False))
         _say(sentences.of_benchmark(document, record), console)
         console.print()
     console.print(_models(document))
@@ -80,9 +83,8 @@ class _Column:
     justify: JustifyMethod = "right"
 
 
-def _benchmark(document: Document, record: BenchmarkRecord, width: int) -> Table:
+def _benchmark(document: Document, record: BenchmarkRecord, *, wide: bool) -> Table:
     table = _empty(_title(record))
-    wide = width >= WIDE
     columns = [c for c in _columns(document, record, wide) if wide or not c.wide]
     for column in columns:
         table.add_column(column.heading, justify=column.justify, no_wrap=True)
