@@ -1,0 +1,286 @@
+"""Ctrl-C, SIGTERM and kill -9, at any moment: no traceback, no orphan, and nothing is lost."""
+
+import os
+import pty
+import re
+import signal
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from faulty import COMMAND, EVERYTHING, Place, assert_fit_for_a_terminal
+
+MOMENTS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1.1, 1.4, 2.0)
+"""Seconds after the start: while Python, libraries and workers are loaded, and while they run."""
+
+STOP_SECONDS = 2.0
+"""A second is promised; machines that test are slow."""
+
+SHELLS_CODE = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+SLOW = {"seconds": 0.05}
+
+
+def left_of(group: int) -> list[str]:
+    """Processes of a group that still run."""
+    table = subprocess.run(
+        ["ps", "-A", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split(None, 2) for line in table.splitlines()]
+    return [row[2] for row in rows if row[0] == str(group) and not row[1].startswith("Z")]
+
+
+def all_end(group: int, seconds: float = STOP_SECONDS) -> bool:
+    """Whether every process of a group ends before long."""
+    deadline = time.monotonic() + seconds
+    while left_of(group):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def stopped(process: subprocess.Popen[str]) -> tuple[float, str]:
+    """How long a process that got a signal takes to end, and all that it printed."""
+    started = time.monotonic()
+    output, progress = process.communicate(timeout=30)
+    return time.monotonic() - started, output + progress
+
+
+def answering(place: Place, label: str, count: int) -> None:
+    """Waits until a model has computed so many responses."""
+    deadline = time.monotonic() + 30
+    while len(place.calls(label)) <= count:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def stored(place: Place) -> int:
+    with closing(sqlite3.connect(place.store)) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM responses").fetchone()
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    return int(count)
+
+
+# -- Ctrl-C and SIGTERM ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all", "moment"),
+    [
+        *((signal.SIGINT, True, moment) for moment in MOMENTS),
+        *((signal.SIGTERM, False, moment) for moment in MOMENTS[::2]),
+        *((signal.SIGTERM, True, moment) for moment in MOMENTS[1::3]),
+    ],
+)
+def test_it_stops_at_once_at_any_moment(
+    place: Place, number: signal.Signals, to_all: bool, moment: float
+) -> None:
+    """Ctrl-C reaches every process of the terminal, SIGTERM one of them, or a whole group."""
+    models = [place.model(label, **SLOW) for label in "ab"]
+    process = place.start("compare", *models, *EVERYTHING)
+    time.sleep(moment)
+    (os.killpg if to_all else os.kill)(process.pid, number)
+    seconds, printed = stopped(process)
+    assert seconds < STOP_SECONDS
+    assert_fit_for_a_terminal(printed)
+    assert process.returncode in (SHELLS_CODE[number], -number)  # before anything is begun
+    assert all_end(process.pid)
+    if process.returncode > 0:
+        said = "Interrupted" if number == signal.SIGINT else "Terminated"
+        last = printed.splitlines()[-1]
+        assert last == said or re.fullmatch(
+            rf"{said}; what was computed is kept; to go on.* pajamas-eval compare --resume 1", last
+        )
+    if "reading the tokenizers" in printed:
+        assert process.returncode == SHELLS_CODE[number]
+        assert "--resume 1" in printed
+
+
+@pytest.mark.parametrize("number", SHELLS_CODE)
+def test_what_was_computed_is_not_computed_again(place: Place, number: signal.Signals) -> None:
+    models = [place.model(label, **SLOW) for label in "ab"]
+    process = place.start("compare", *models, *EVERYTHING)
+    answering(place, "a", 10)
+    os.killpg(process.pid, number)
+    _, printed = stopped(process)
+    assert process.returncode == SHELLS_CODE[number]
+    kept = stored(place)
+    assert kept >= 6
+    assert "interrupted" in place.run("runs").stdout
+
+    place.forget_calls()
+    (command,) = re.findall(r"pajamas-eval (compare --resume \d+)$", printed.strip())
+    resumed, _ = place.documented(*command.split())
+    assert place.computed("a").total() + place.computed("b").total() == 56 - kept
+    assert place.run("store", "verify").stdout == "whole: 56 responses, 2 runs\n"
+    place.forget_calls()
+    again, _ = place.compare(*models)
+    assert place.calls("a") == place.calls("b") == []
+    assert again.scores == resumed.scores
+    assert again.verdicts == resumed.verdicts
+
+
+def test_how_to_go_on_names_a_store_that_is_not_the_usual_one(place: Place) -> None:
+    other = place.folder / "another store.sqlite"
+    process = place.start("compare", *[place.model(x, **SLOW) for x in "ab"], "--store", other)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "loading" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    _, printed = stopped(process)
+    assert printed.endswith(f"pajamas-eval compare --resume 1 --store '{other}'\n")
+    shown = place.run("show", 1, "--store", other).stdout
+    assert f"to go on: pajamas-eval compare --resume 1 --store '{other}'\n" in shown
+
+
+def test_many_workers_end_as_fast_as_one(place: Place) -> None:
+    models = [place.model(f"m{i}", **SLOW) for i in range(6)]
+    process = place.start("compare", *models, *EVERYTHING)
+    answering(place, "m0", 3)
+    os.killpg(process.pid, signal.SIGINT)
+    seconds, _ = stopped(process)
+    assert process.returncode == 130
+    assert seconds < STOP_SECONDS
+    assert all_end(process.pid)
+
+
+@pytest.mark.parametrize("fault", ["hang", "stuck", "load_hang"])
+def test_a_worker_that_hangs_is_not_waited_for(place: Place, fault: str) -> None:
+    process = place.start("compare", place.model("a", fault=fault), place.model("b"), *EVERYTHING)
+    answering(place, "a", 0)
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    seconds, printed = stopped(process)
+    assert process.returncode == 130
+    assert seconds < STOP_SECONDS
+    assert "--resume 1" in printed
+    assert all_end(process.pid)
+
+
+def test_impatience_changes_nothing(place: Place) -> None:
+    """Ctrl-C, Ctrl-C, Ctrl-C; and `timeout`, which signals a process and then its group."""
+    process = place.start("compare", *[place.model(x, **SLOW) for x in "ab"], *EVERYTHING)
+    answering(place, "a", 5)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGINT):
+        os.killpg(process.pid, number)
+        time.sleep(0.01)
+    _, printed = stopped(process)
+    assert process.returncode == 130
+    assert_fit_for_a_terminal(printed)
+    assert "--resume 1" in printed
+    assert "interrupted" in place.run("runs").stdout
+
+
+def test_a_signal_that_is_ignored_stays_ignored(place: Place) -> None:
+    """As in a script's background job, whose Ctrl-C is not its own."""
+    models = [place.model(label, **SLOW) for label in "ab"]
+    process = subprocess.Popen(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", COMMAND, "compare", *models, *EVERYTHING],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=place.folder,
+        env=place.environment,
+        start_new_session=True,
+    )
+    for moment in (0.05, 0.3, 1.0):
+        time.sleep(moment)
+        os.killpg(process.pid, signal.SIGINT)
+    _, printed = stopped(process)
+    assert process.returncode == 0, printed
+
+
+def test_on_a_terminal(place: Place) -> None:
+    """The key itself, while a bar is shown; the cursor is back at the end."""
+    models = [place.model(label, **SLOW) for label in "ab"]
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(place.folder)
+        os.execve(COMMAND, [str(COMMAND), "compare", *models, *EVERYTHING], place.environment)
+    answering(place, "a", 8)
+    started = time.monotonic()
+    os.write(terminal, b"\x03")
+    printed = b""
+    try:
+        while chunk := os.read(terminal, 10_000):
+            printed += chunk
+    except OSError:  # how a terminal says that nobody is left
+        pass
+    _, status = os.waitpid(child, 0)
+    assert time.monotonic() - started < STOP_SECONDS
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert b"Traceback" not in printed
+    assert b"\xe2\x94\x81" in printed, "there was a bar"
+    assert printed.count(b"\x1b[?25l") == printed.count(b"\x1b[?25h") > 0
+    assert b"pajamas-eval compare --resume 1" in printed
+    os.close(terminal)
+
+
+# -- kill -9 ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", MOMENTS[3::2])
+def test_workers_vanish_with_a_parent_that_is_killed(place: Place, moment: float) -> None:
+    process = place.start("compare", *[place.model(x, **SLOW) for x in "ab"], *EVERYTHING)
+    time.sleep(moment)
+    process.kill()
+    assert all_end(process.pid)
+    _, printed = stopped(process)
+    assert_fit_for_a_terminal(printed)
+
+
+def test_workers_that_hang_vanish_too(place: Place) -> None:
+    process = place.start("compare", place.model("a", fault="hang"), place.model("b"), *EVERYTHING)
+    answering(place, "a", 0)
+    process.kill()
+    assert all_end(process.pid)
+    process.communicate()
+
+
+def test_a_run_whose_process_was_killed_was_interrupted(place: Place) -> None:
+    models = [place.model(label, **SLOW) for label in "ab"]
+    process = place.start("compare", *models, *EVERYTHING)
+    answering(place, "a", 10)
+    process.kill()
+    process.communicate()
+    assert all_end(process.pid)
+    assert re.search(r"\b1 .* interrupted ", place.run("runs").stdout)
+    shown = place.run("show", 1).stdout
+    assert shown.startswith("run 1: interrupted, ")
+    assert shown.endswith("to go on: pajamas-eval compare --resume 1\n")
+    kept = stored(place)
+    assert kept >= 6
+    place.forget_calls()
+    place.documented("compare", "--resume", 1)
+    assert place.computed("a").total() + place.computed("b").total() == 56 - kept
+    assert re.search(r"\b2 .* finished ", place.run("runs").stdout)
+
+
+def test_a_run_that_goes_on_is_shown_as_running(place: Place) -> None:
+    place.run("run", place.model("b"), *EVERYTHING)
+    process = place.start("run", place.model("a", seconds=1), *EVERYTHING)
+    answering(place, "a", 0)
+    try:
+        assert re.search(r"\b2 .* running ", place.run("runs").stdout)
+        shown = place.run("show", 2).stdout
+        assert shown.startswith("run 2: running, ")
+        assert "to go on" not in shown
+        refused = place.run("compare", "run:1", "run:2")
+        assert refused.returncode == 2
+        assert refused.stderr == "Error: run 2 is still running\n"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_log_folder_of_a_store_may_not_be_made(place: Place) -> None:
+    place.store.parent.mkdir()
+    Path(f"{place.store}-logs").write_text("")
+    result = place.run("compare", place.model("a"), place.model("b"), *EVERYTHING)
+    assert result.returncode == 2
+    assert result.stderr == f"Error: cannot make the folder {place.store}-logs: File exists\n"
