@@ -56,7 +56,7 @@ class FaultyOptions(RuntimeOptions, frozen=True, kw_only=True):
         on: Text of the requests at which it does; all of them if empty.
         once: Only the first time, over all processes.
         seconds: That every answer takes.
-        says: File whose content is the answer to every prompt.
+        says: Folder whose file `17.txt` is the answer to `Q17?`.
         dtype: An option that could change an answer.
     """
 
@@ -176,7 +176,8 @@ class FaultyRuntime(Runtime):
         if isinstance(request, GenerateUntil):
             said = f"#### {number}"
             if self.options.says:
-                said = Path(self.options.says).read_bytes().decode("utf-8", "surrogatepass")
+                file = Path(self.options.says) / f"{number}.txt"
+                said = file.read_bytes().decode("utf-8", "surrogatepass")
             return GenerationResult(said, "stop", len(said), len(text), 0, 0.001)
         right = text.endswith("ABCD"[number % 4])
         return LogLikelihoodResult(-0.5 if right else -2.0, right, 1, 1, len(text), 0, 0.001)
