@@ -19,6 +19,9 @@ from pajamas_eval.requests import (
 LONGEST_ERROR = 2000
 """Characters of an error that are kept."""
 
+_MOST = 2**40
+"""Tokens or bytes that nobody has."""
+
 _Kind = type[LogLikelihoodResult] | type[GenerationResult]
 _TYPES: dict[_Kind, tuple[type, ...]] = {
     LogLikelihoodResult: (float, bool, int, int, int, int, float),
@@ -44,8 +47,13 @@ def checked(request: Request, result: object) -> Result:
             )
         except msgspec.ValidationError as error:
             return Failure(f"the runtime gave an answer that is none: {error}"[:LONGEST_ERROR])
-    if isinstance(result, LogLikelihoodResult) and not math.isfinite(result.log_probability):
-        return Failure(f"the runtime gave a log-probability of {result.log_probability}")
+    counts = [result.token_count, result.prompt_tokens, result.truncated_tokens]
+    if isinstance(result, LogLikelihoodResult):
+        counts.append(result.byte_count)
+        if not math.isfinite(result.log_probability):
+            return Failure(f"the runtime gave a log-probability of {result.log_probability}")
+    if min(counts) < 0 or max(counts) > _MOST:
+        return Failure(f"the runtime gave impossible counts of tokens or bytes: {counts}")
     if not math.isfinite(result.seconds):
         return Failure(f"the runtime gave an answer that took {result.seconds} seconds")
     return result
