@@ -1,0 +1,255 @@
+"""A worker process from its parent's side, with the faulty runtime in it: no engine is needed."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pajamas_eval import worker as worker_module
+from pajamas_eval.errors import RunError, UsageError
+from pajamas_eval.model_spec import ModelSpec
+from pajamas_eval.requests import GenerateUntil, GenerationResult
+from pajamas_eval.worker import Finished, Worker, WorkerDiedError, WorkerHungError
+
+PLUGIN = Path(__file__).parent.parent / "plugin"
+PROMPTS = [GenerateUntil(f"Q{i}?", (), 8) for i in range(10)]
+
+
+@pytest.fixture(autouse=True)
+def plugin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The faulty runtime is found here and in workers; digests are remembered in a folder."""
+    monkeypatch.syspath_prepend(str(PLUGIN))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
+
+
+class Nursery:
+    """Starts workers, and ends those that are left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.workers: list[Worker] = []
+
+    def __call__(self, patience: float = 60, log: Path | None = None, **options: object) -> Worker:
+        file = self.folder / "m.bin"
+        if not file.exists():
+            file.write_text("m")
+        spec = ModelSpec("m", "faulty", {"path": str(file), **options})
+        self.workers.append(Worker(spec, log, patience))
+        return self.workers[-1]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Nursery]:
+    nursery = Nursery(tmp_path)
+    yield nursery
+    for worker in nursery.workers:
+        worker.close()
+
+
+def ready(worker: Worker) -> Worker:
+    worker.open()
+    worker.load(64)
+    return worker
+
+
+def alive(pid: int | None) -> bool:
+    assert pid is not None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_it_answers(start: Nursery) -> None:
+    worker = start()
+    opened = worker.open()
+    assert opened.engine.versions == {"faulty": "1"}
+    assert len(opened.digest) == 64
+    loaded = worker.load(64)
+    assert loaded.identity.digest == opened.digest
+    messages = list(worker.answer(PROMPTS))
+    assert isinstance(messages[-1], Finished)
+    results = dict(pair for m in messages[:-1] for pair in m)  # type: ignore[union-attr]
+    assert sorted(results) == [*range(10)]
+    assert all(
+        isinstance(r, GenerationResult) and r.text == f"#### {i}" for i, r in results.items()
+    )
+    assert messages[-1].peak_memory_bytes > 10_000_000
+
+
+def test_a_result_does_not_wait_for_the_next(start: Nursery) -> None:
+    """Those of a batch that took a minute would be lost with the next batch."""
+    worker = ready(start(fault="hang", on="Q3?"))
+    started = time.monotonic()
+    answers = worker.answer(PROMPTS)
+    received: list[int] = []
+    while len(received) < 3:
+        message = next(answers)
+        assert not isinstance(message, Finished)
+        received += [index for index, _ in message]
+    assert received == [0, 1, 2]
+    assert time.monotonic() - started < 5
+
+
+def test_an_error_comes_after_the_results_before_it(start: Nursery) -> None:
+    worker = ready(start(fault="exception", on="Q3?"))
+    received: list[int] = []
+
+    def receive() -> None:
+        for message in worker.answer(PROMPTS):
+            assert not isinstance(message, Finished)
+            received.extend(index for index, _ in message)
+
+    with pytest.raises(RunError, match="m: RuntimeError: the kernel is"):
+        receive()
+    assert received == [0, 1, 2]
+
+
+def test_silence_is_a_hang_and_signs_of_life_are_none(start: Nursery) -> None:
+    for fault, hangs in (("hang", True), ("stuck", True), ("slow", False)):
+        worker = ready(start(patience=0.5, fault=fault, on="Q3?"))
+        started = time.monotonic()
+        if hangs:
+            with pytest.raises(WorkerHungError, match=r"m: .* no sign of life for 0\.5 seconds"):
+                list(worker.answer(PROMPTS))
+            assert time.monotonic() - started < 5
+            worker._process.join(2)
+            assert worker._process.exitcode == -signal.SIGKILL
+        else:
+            assert isinstance(list(worker.answer(PROMPTS))[-1], Finished)
+            assert time.monotonic() - started > 2
+
+
+@pytest.mark.parametrize("stage", ["open", "load"])
+def test_a_model_that_hangs_while_it_is_opened_or_loaded(
+    start: Nursery, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    worker = start(fault="load_hang")
+    worker.open()
+    monkeypatch.setattr(worker_module, "LOADING_PATIENCE_SECONDS", 0.3)
+    if stage == "load":
+        with pytest.raises(WorkerHungError, match=r"m: .* no sign of life for 0\.3 seconds"):
+            worker.load(64)
+    else:
+        other = start(fault="open_hang")
+        with pytest.raises(WorkerHungError, match=r"m: .* no sign of life for 0\.3 seconds"):
+            other.open()
+
+
+def test_it_can_be_started_again(start: Nursery) -> None:
+    worker = ready(start(fault="abort", on="Q3?", once=True))
+    former = worker._process.pid
+    with pytest.raises(WorkerDiedError, match=r"m: .*SIGABRT.*\n.*GGML_ASSERT"):
+        list(worker.answer(PROMPTS))
+    worker.restart()
+    assert not alive(former)
+    ready(worker)
+    assert isinstance(list(worker.answer(PROMPTS))[-1], Finished)
+
+
+def test_weights_that_change_are_found_out(start: Nursery, tmp_path: Path) -> None:
+    worker = start()
+    worker.open()
+    (tmp_path / "m.bin").write_text("other")
+    with pytest.raises(RunError, match="m: its files were changed during the run"):
+        worker.load(64)
+    worker.restart()
+    with pytest.raises(RunError, match="m: its files were changed during the run"):
+        worker.open()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"nonsense": 1}, "m: the faulty runtime has no option 'nonsense'"),
+        ({"n_ctx": 0}, "m: faulty options: Expected `int` >= 1"),
+        ({"path": "/nonexistent"}, "m: FileNotFoundError: "),
+    ],
+)
+def test_what_cannot_be_opened_says_why(
+    start: Nursery, options: dict[str, object], said: str
+) -> None:
+    with pytest.raises((UsageError, RunError), match=said):
+        start(**options).open()
+
+
+def test_the_words_of_a_long_log_are_its_last(start: Nursery, tmp_path: Path) -> None:
+    log = tmp_path / "m.log"
+    with log.open("wb") as file:
+        file.truncate(3_000_000_000)  # of which nothing is written
+    worker = ready(start(log=log, fault="abort", on="Q3?"))
+    with pytest.raises(WorkerDiedError) as caught:
+        list(worker.answer(PROMPTS))
+    assert str(caught.value).endswith("GGML_ASSERT(everything) failed")
+    assert len(str(caught.value)) < 3000
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_process_is_started_leaves_none_behind(
+    start: Nursery, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Half a process could neither be ended nor end by itself."""
+    started: list[int | None] = []
+    start().close()  # whatever is started only once has been
+    spawn = worker_module.multiprocessing.get_context("spawn").Process.start
+
+    def interrupted(process: object) -> None:
+        signal.raise_signal(number)
+        spawn(process)  # type: ignore[arg-type]
+        started.append(process.pid)  # type: ignore[attr-defined]
+        signal.raise_signal(number)
+
+    context = worker_module.multiprocessing.get_context("spawn")
+    monkeypatch.setattr(context.Process, "start", interrupted)
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
+    assert len(started) == 1
+    assert not alive(started[0])
+
+
+def test_workers_are_out_of_ctrl_cs_reach(start: Nursery) -> None:
+    """Ctrl-C reaches every process of a terminal; what it means for workers their parent says."""
+    worker = ready(start())
+    pid = worker._process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGINT)
+    time.sleep(0.2)
+    assert isinstance(list(worker.answer(PROMPTS))[-1], Finished)
+
+
+def test_it_may_be_started_by_another_thread(start: Nursery) -> None:
+    """Where signals cannot be met, nothing must try to."""
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(start().open()))
+    thread.start()
+    thread.join(30)
+    assert len(found) == 1
+    time.sleep(0.2)
+    start.workers[0].load(64)  # it outlives the thread that started it
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_an_empty_log_is_removed(start: Nursery, tmp_path: Path, log: bool) -> None:
+    worker = ready(start(log=tmp_path / "m.log" if log else None))
+    assert worker.log.exists()
+    worker.close()
+    assert not worker.log.exists()
+    worker.close()
+
+
+def test_a_log_that_says_something_is_kept(start: Nursery, tmp_path: Path) -> None:
+    worker = ready(start(log=tmp_path / "m.log", fault="chatter"))
+    list(worker.answer(PROMPTS[:1]))
+    worker.close()
+    assert "chatter of C\n" in (tmp_path / "m.log").read_text()
