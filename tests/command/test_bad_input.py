@@ -285,7 +285,7 @@ def test_shots_beyond_the_pool() -> None:
 def test_interrupt_leaves_no_worker_behind(variants: Path) -> None:
     """Ctrl-C reaches the whole group, as in a terminal."""
     process = subprocess.Popen(
-        [COMMAND, "run", variants / "demo-q8_0.gguf"],
+        [COMMAND, "run", variants / "demo-q8_0.gguf", "--no-store"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
