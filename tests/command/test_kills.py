@@ -1,6 +1,6 @@
 """The real command with three real engines, killed at random moments and resumed.
 
-`KILLS` sets the number of kills of each kind; the figures in the documentation are of 20.
+`KILLS` sets the number of kills of each kind.
 """
 
 import os
@@ -18,7 +18,7 @@ from pajamas_eval.document import AnswerRecord, Document, read
 from pajamas_eval.store import Store, verify
 
 COMMAND = Path(sys.executable).with_name("pajamas-eval")
-KILLS = int(os.environ.get("KILLS", "4"))
+KILLS = int(os.environ.get("KILLS", "2"))
 LONGEST_WAIT = 8.0
 """Seconds before a kill: about what loading and answering take."""
 
