@@ -1,16 +1,30 @@
 """The command itself, for `pajamas-eval` and `python -m pajamas_eval`."""
 
+import os
 import signal
 
 
 def main() -> None:
-    """Runs the command line."""
-    # While it is being imported there is nothing to tidy up, and no traceback to show.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Runs the command line.
+
+    Before it begins there is nothing to tidy up for a signal, and no traceback to show; once it is
+    over there is nothing to end. In between it meets signals itself.
+    """
+
+    def end(number: int, frame: object) -> None:
+        os._exit(128 + number)
+
+    known = (signal.SIGINT, signal.SIGTERM)
+    met = [number for number in known if signal.getsignal(number) != signal.SIG_IGN]  # by nohup
+    for number in met:
+        signal.signal(number, end)
     from pajamas_eval.cli import main as command
 
-    command(prog_name="pajamas-eval")
+    try:
+        command(prog_name="pajamas-eval")
+    finally:
+        for number in met:
+            signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

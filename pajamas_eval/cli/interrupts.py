@@ -51,6 +51,4 @@ def raised() -> Iterator[None]:
     finally:
         sys.unraisablehook = hook
         for number in met:
-            # In a process of its own nothing is left to be ended once the command is.
-            over = before[number] == signal.SIG_DFL
-            signal.signal(number, signal.SIG_IGN if over else before[number])
+            signal.signal(number, before[number])
