@@ -48,6 +48,9 @@ PATIENCE_SECONDS = 300.0
 LOADING_PATIENCE_SECONDS = 3600.0
 """How long opening or loading a model may take: weights may come from a slow disk."""
 
+SLICES = 20
+"""Parts in which one waits for a sign of life."""
+
 SIGN_OF_LIFE_SECONDS = 1.0
 """How often, at most, a worker that has no results to send says that it is alive."""
 
@@ -231,7 +234,9 @@ class Worker:
 
     def _receive(self, patience: float) -> Any:
         try:
-            if not self._connection.poll(patience):
+            # In slices: where this process was stopped as well, by Ctrl-Z or with its machine, no
+            # more than one of them has passed.
+            if not any(self._connection.poll(patience / SLICES) for _ in range(SLICES)):
                 self._process.kill()
                 raise WorkerHungError(
                     f"{self.label}: the worker process showed no sign of life for "

@@ -195,6 +195,21 @@ def test_a_signal_that_is_ignored_stays_ignored(place: Place) -> None:
     assert process.returncode == 0, printed
 
 
+def test_a_pause_is_no_hang(place: Place) -> None:
+    """Ctrl-Z, and `fg` after longer than an engine may be silent."""
+    model = place.model("a", fault="busy")
+    process = place.start("run", model, "-b", "gsm8k", "--shots", 0, "--patience", 1)
+    answering(place, "a", 1)
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(2.5)
+    os.killpg(process.pid, signal.SIGCONT)
+    _, printed = stopped(process)
+    assert process.returncode == 0
+    assert "started again" not in printed
+    assert place.computed("a").total() == 4
+
+
 def test_on_a_terminal(place: Place) -> None:
     """The key itself, while a bar is shown; the cursor is back at the end."""
     models = [place.model(label, **SLOW) for label in "ab"]

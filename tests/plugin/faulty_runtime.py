@@ -335,6 +335,15 @@ def slow(runtime: FaultyRuntime, requests: Sequence[Request], i: int) -> Answers
 
 
 @_fault
+def busy(runtime: FaultyRuntime, requests: Sequence[Request], i: int) -> Answers:
+    """Computes for a while: a process that is stopped gets no further."""
+    until = time.thread_time() + 0.5
+    while time.thread_time() < until:
+        pass
+    yield i, runtime.right(requests[i])
+
+
+@_fault
 def left_out(runtime: FaultyRuntime, requests: Sequence[Request], i: int) -> Answers:
     """No answer."""
     yield from ()
