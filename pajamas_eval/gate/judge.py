@@ -25,7 +25,7 @@ def judge(document: Document, gate: Gate) -> list[Finding]:
         raise UsageError("the result has no variant, or no benchmark, to judge")
     try:
         return [finding for label in labels for finding in _judge(document, gate, label)]
-    except (KeyError, ValueError) as error:  # edited by hand, for no run writes such a thing
+    except (LookupError, ValueError) as error:  # edited by hand, for no run writes such a thing
         raise UsageError(f"the result contradicts itself: {error}") from None
 
 
