@@ -45,6 +45,27 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert not modules & HEAVY
 
 
+def test_the_first_import_is_a_light_one() -> None:
+    """Until it has run, Ctrl-C would show a traceback."""
+    code = "import sys; before = {*sys.modules}; import pajamas_eval.__main__; "
+    code += "print(*sorted({*sys.modules} - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"pajamas_eval", "pajamas_eval.__main__", "signal", "enum"}
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pajamas_eval", "--version"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("pajamas-eval, version ")
+    wrong = subprocess.run(
+        [sys.executable, "-m", "pajamas_eval", "show", "x"], capture_output=True, text=True
+    )
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("Usage: pajamas-eval show ")
+
+
 @pytest.mark.parametrize("kind", ["benchmarks", "runtimes"])
 def test_a_list_imports_no_engine(kind: str) -> None:
     modules = imported_by("list", kind)
