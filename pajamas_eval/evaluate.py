@@ -21,11 +21,12 @@ from pajamas_eval.document import (
     this_machine,
 )
 from pajamas_eval.errors import UsageError, suggestion
+from pajamas_eval.gathering import NOT_REACHED
 from pajamas_eval.model_spec import ModelSpec
 from pajamas_eval.pairs import paired_differences, until_decided
 from pajamas_eval.questions import QuestionSet, prepare
 from pajamas_eval.recording import Recording
-from pajamas_eval.respondent import NOT_REACHED, Progress, Respondent
+from pajamas_eval.respondent import Progress, Respondent
 from pajamas_eval.statistics.verdicts import Verdict
 from pajamas_eval.summary import summarize
 from pajamas_eval.worker import (

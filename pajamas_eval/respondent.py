@@ -4,25 +4,16 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from blake3 import blake3
 from msgspec.structs import replace
 
 from pajamas_eval.checking import checked
-from pajamas_eval.document import AnswerRecord, AnswerSet, ModelRecord
+from pajamas_eval.document import AnswerSet, ModelRecord
 from pajamas_eval.errors import RunError, StoreError, UsageError
-from pajamas_eval.questions import Question, QuestionSet
-from pajamas_eval.requests import (
-    Failure,
-    GenerationResult,
-    LogLikelihoodResult,
-    Request,
-    Response,
-    Result,
-)
-from pajamas_eval.runtime import Identity, Usage
+from pajamas_eval.gathering import GatheredAnswers
+from pajamas_eval.questions import QuestionSet
+from pajamas_eval.requests import Failure, Request, Response, Result
+from pajamas_eval.runtime import Identity
 from pajamas_eval.worker import Finished, Worker, WorkerDiedError, WorkerHungError
-
-NOT_REACHED = "the model did not get to this question"
 
 PARTS = 32
 """Into how many parts requests are divided to find the one that an engine hangs on."""
@@ -95,7 +86,7 @@ class Respondent:
         self._progress = progress
         self._fingerprints = fingerprints
         self._memory = memory
-        self._answers: dict[str, Answers] = {}
+        self._answers: dict[str, GatheredAnswers] = {}
         self._loaded = self._died = False
         self._lost = 0
 
@@ -108,7 +99,7 @@ class Respondent:
         """The answers to the first `stop` questions; those that are not there yet are asked for."""
         name = questions.name
         if name not in self._answers:
-            self._answers[name] = Answers(questions, self._fingerprints[name])
+            self._answers[name] = GatheredAnswers(questions, self._fingerprints[name])
         answers = self._answers[name]
         asked = answers.extend(len(questions.questions) if stop is None else stop)
         if asked and (self._memory or not self.record.error):
@@ -130,7 +121,7 @@ class Respondent:
         """Ends the process, whatever it is doing."""
         self._worker.close()
 
-    def _answer(self, answers: "Answers", asked: Mapping[bytes, Request]) -> None:
+    def _answer(self, answers: GatheredAnswers, asked: Mapping[bytes, Request]) -> None:
         if self._memory:
             found = self._memory.find(list(asked))
             if self.record.identity is None and (known := self._memory.description):
@@ -146,7 +137,7 @@ class Respondent:
             self._progress.advance(sum(answers.take(f, r) for f, r in results))
 
     def _computed(
-        self, answers: "Answers", asked: Mapping[bytes, Request]
+        self, answers: GatheredAnswers, asked: Mapping[bytes, Request]
     ) -> Iterator[list[tuple[bytes, Result]]]:
         """Groups of results of all requests, whatever the worker does.
 
@@ -178,7 +169,7 @@ class Respondent:
                 self._restart("hung" if hung else "died")
 
     def _received(
-        self, answers: "Answers", part: dict[bytes, Request]
+        self, answers: GatheredAnswers, part: dict[bytes, Request]
     ) -> Iterator[list[tuple[bytes, Result]]]:
         """Results of one call of the worker; `part` keeps what is not answered."""
         fingerprints = list(part)
@@ -227,123 +218,3 @@ def _split(part: dict[bytes, Request]) -> list[dict[bytes, Request]]:
     size = max(1, -(-len(part) // PARTS))
     items = list(part.items())
     return [dict(items[i : i + size]) for i in range(0, len(items), size)]
-
-
-class Answers:
-    """Puts the results of one benchmark, which come in any order, together into answers.
-
-    Attributes:
-        reused: Responses that were stored before.
-    """
-
-    def __init__(self, questions: QuestionSet, fingerprints: Sequence[bytes]) -> None:
-        self.name = questions.name
-        self.wall_seconds = 0.0
-        self.reused = 0
-        self._questions = questions.questions
-        self._fingerprints = fingerprints
-        self._usage = Usage()
-        self._packing: list[str] = []
-        self._results: list[list[Result | None]] = []
-        self._missing: list[int] = []
-        self._places: dict[bytes, list[tuple[int, int]]] = {}
-        self._requests = 0
-
-    def extend(self, stop: int) -> dict[bytes, Request]:
-        """What is to be asked for answers to the first `stop` questions, beyond what was.
-
-        Requests that read alike have equal fingerprints and are asked once. What a question shares
-        with one that was asked for earlier is asked again: it is found in the store, if anywhere.
-        """
-        new = range(len(self._results), max(stop, len(self._results)))
-        self._places = {}
-        requests = {}
-        for i in new:
-            for j, request in enumerate(self._questions[i].requests):
-                if not self._fingerprints:  # of a model that could not read them
-                    continue
-                fingerprint = self._fingerprints[self._requests]
-                self._requests += 1
-                self._places.setdefault(fingerprint, []).append((i, j))
-                requests[fingerprint] = request
-            self._results.append([None] * len(self._questions[i].requests))
-            self._missing.append(len(self._questions[i].requests))
-        return requests
-
-    @property
-    def unanswered(self) -> int:
-        """Questions that were asked for and have no answer yet."""
-        return sum(missing > 0 for missing in self._missing)
-
-    def take(self, fingerprint: bytes, result: Result) -> int:
-        """Notes the result of a request that `extend` gave; returns the questions it completed."""
-        completed = 0
-        for question, part in self._places[fingerprint]:
-            self._results[question][part] = result
-            self._missing[question] -= 1
-            completed += self._missing[question] == 0
-        return completed
-
-    def add_usage(self, usage: Usage) -> None:
-        """Adds what some of the answers cost."""
-        ours = self._usage
-        ours.evaluated_tokens += usage.evaluated_tokens
-        ours.ideal_tokens += usage.ideal_tokens
-        ours.generated_tokens += usage.generated_tokens
-        ours.engine_seconds += usage.engine_seconds
-        ours.batching = usage.batching
-        ours.notes += usage.notes
-        self._packing.append(usage.packing)
-
-    def answer_set(self, label: str) -> AnswerSet:
-        """All answers in the questions' order; what is missing is an error."""
-        packing = self._packing[0] if len(self._packing) == 1 else _digest(self._packing)
-        return AnswerSet(
-            label=label,
-            answers=[
-                _answer(question, results)
-                for question, results in zip(self._questions, self._results, strict=False)
-            ],
-            wall_seconds=self.wall_seconds,
-            engine_seconds=self._usage.engine_seconds,
-            evaluated_tokens=self._usage.evaluated_tokens,
-            ideal_tokens=self._usage.ideal_tokens,
-            generated_tokens=self._usage.generated_tokens,
-            batching=self._usage.batching,
-            packing="" if self.reused else packing,
-            notes=list(self._usage.notes),
-            reused=self.reused,
-            requests=len(self._fingerprints),
-            tokens=blake3(b"".join(self._fingerprints)).hexdigest(),
-        )
-
-
-def _digest(packings: Sequence[str]) -> str:
-    return blake3("\n".join(packings).encode()).hexdigest() if packings else ""
-
-
-def _answer(question: Question, results: Sequence[Result | None]) -> AnswerRecord:
-    answer = AnswerRecord(doc_id=question.doc_id, scores={})
-    good: list[LogLikelihoodResult | GenerationResult] = []
-    for result in results:
-        if result is None:
-            answer.error = answer.error or NOT_REACHED
-        elif isinstance(result, Failure):
-            answer.error = answer.error or result.error
-        else:
-            good.append(result)
-    answer.prompt_tokens = sum(r.prompt_tokens for r in good)
-    answer.token_count = sum(r.token_count for r in good)
-    answer.truncated_tokens = sum(r.truncated_tokens for r in good)
-    answer.seconds = sum(r.seconds for r in good)
-    scored = [r for r in good if isinstance(r, LogLikelihoodResult)]
-    if scored and answer.error is None:  # one for each choice, or none
-        answer.log_probabilities = [r.log_probability for r in scored]
-        answer.is_greedy = [r.is_greedy for r in scored]
-    for generated in (r for r in good if isinstance(r, GenerationResult)):
-        answer.text, answer.finish_reason = generated.text, generated.finish_reason
-    if answer.error is None:
-        score = question.score(good)
-        answer.scores, answer.prediction = dict(score.metrics), score.prediction
-        answer.parsed = score.parsed
-    return answer

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -212,18 +211,21 @@ def move_spaces(context: str, continuation: str) -> tuple[str, str]:
 
 def scored(scoring: Scoring, rows: Sequence[Row]) -> Result:
     """The result of a request whose rows have all been run."""
+    values: list[float] = []
+    is_greedy, seconds = True, 0.0
+    for i, part in scoring.reads:
+        row = rows[i]
+        values += row.log_probabilities[part].tolist()
+        is_greedy = is_greedy and bool(row.is_greedy[part].all())
+        seconds += row.seconds
     return LogLikelihoodResult(
-        log_probability=math.fsum(
-            chain.from_iterable(
-                rows[i].log_probabilities[part].tolist() for i, part in scoring.reads
-            )
-        ),
-        is_greedy=all(bool(rows[i].is_greedy[part].all()) for i, part in scoring.reads),
+        log_probability=math.fsum(values),
+        is_greedy=is_greedy,
         token_count=scoring.token_count,
         byte_count=scoring.byte_count,
         prompt_tokens=scoring.prompt_tokens,
         truncated_tokens=scoring.truncated_tokens,
-        seconds=sum(rows[i].seconds for i, _ in scoring.reads),
+        seconds=seconds,
     )
 
 

@@ -319,5 +319,8 @@ class _Load:
 def common_prefix(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:
     """Number of tokens that two rows have in common at their start."""
     n = min(len(a), len(b))
-    different = np.flatnonzero(a[:n] != b[:n])
-    return int(different[0]) if len(different) else n
+    if not n:
+        return 0
+    different = a[:n] != b[:n]
+    first = int(different.argmax())
+    return first if different[first] else n

@@ -407,7 +407,8 @@ class _Outbox:
         if self._error:
             raise self._error
         self._pending.append(answer)
-        self._something.set()
+        if not self._something.is_set():  # to set it again would take a lock
+            self._something.set()
 
     def alive(self) -> None:
         """Says so, if nothing was said for a while."""

@@ -1,6 +1,6 @@
 """The tables at the end of a run, with the sentences below them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -12,6 +12,7 @@ from pajamas_eval.document import (
     BenchmarkRecord,
     Comparison,
     Document,
+    ExtractionAudit,
     ScoreSummary,
 )
 from pajamas_eval.report import sentences
@@ -29,6 +30,8 @@ def show(document: Document, console: Console) -> None:
         unbounded = console.options.update(width=ANY_WIDTH)
         fits = console.measure(wide, options=unbounded).maximum <= console.width
         console.print(wide if fits else _benchmark(document, record, wide=False))
+        if audits := [a for a in document.audits if a.benchmark == record.name]:
+            console.print(_extraction(record, audits))
         _say(sentences.of_benchmark(document, record), console)
         console.print()
     console.print(_models(document))
@@ -94,6 +97,16 @@ def _benchmark(document: Document, record: BenchmarkRecord, *, wide: bool) -> Ta
     return table
 
 
+def _extraction(record: BenchmarkRecord, audits: Sequence[ExtractionAudit]) -> Table:
+    table = _empty(f"{record.name}: what became of the generated texts")
+    for heading in ("correct", "wrong", "unparsed", "cut off", "errors"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for audit in audits:
+        counts = (audit.correct, audit.wrong, audit.unparseable, audit.cut_off, audit.errors)
+        table.add_row(printable(audit.label, markup=True), *map(str, counts))
+    return table
+
+
 def _columns(document: Document, record: BenchmarkRecord, wide: bool) -> Iterator[_Column]:
     sets = record.answer_sets
     interval = f"\n\\[{100 * document.settings.confidence:g} %]"
@@ -128,17 +141,6 @@ def _columns(document: Document, record: BenchmarkRecord, wide: bool) -> Iterato
             [(c.verdict or "noise") if c and c.count else "" for c in found],
             justify="left",
         )
-    if audits := {a.label: a for a in document.audits if a.benchmark == record.name}:
-        for heading, name in (
-            ("wrong", "wrong"),
-            ("un-\nparsed", "unparseable"),
-            ("cut\noff", "cut_off"),
-        ):
-            yield _Column(
-                heading,
-                [str(getattr(audits[a.label], name)) if a.label in audits else "" for a in sets],
-                wide=True,
-            )
     if any(errors(a) for a in sets):
         yield _Column("errors", [str(len(errors(a))) for a in sets])
     yield _Column("tokens/s", [_speed(a) for a in sets])

@@ -10,6 +10,7 @@ from typing import Self
 
 from platformdirs import user_cache_path
 
+from pajamas_eval.errors import StoreError
 from pajamas_eval.requests import Response
 from pajamas_eval.store.codec import decode, encode
 from pajamas_eval.store.database import Database, damage
@@ -142,8 +143,10 @@ class Store:
 
     def decode(self, key: bytes, result: bytes) -> Response:
         """A row's result. Raises `StoreError` where it is damaged."""
-        with self.intact(f"response {shown(key)}"):
+        try:
             return decode(result)
+        except DAMAGE as error:
+            raise self._damage(f"response {shown(key)}", error) from None
 
     @contextmanager
     def intact(self, what: str) -> Iterator[None]:
@@ -151,7 +154,10 @@ class Store:
         try:
             yield
         except DAMAGE as error:
-            raise damage(self.database.path, f"{what}: {error}") from None
+            raise self._damage(what, error) from None
+
+    def _damage(self, what: str, error: Exception) -> StoreError:
+        return damage(self.database.path, f"{what}: {error}")
 
 
 def shown(key: object) -> str:

@@ -9,6 +9,7 @@ MODEL, such as a GGUF file, its time on the built-in sets is taken with and with
 
 import json
 import os
+import pstats
 import random
 import resource
 import subprocess
@@ -21,6 +22,7 @@ from statistics import median
 
 import numpy as np
 
+import pajamas_eval.store
 from pajamas_eval.scoring_plan import Budget, PrefixTree
 
 HERE = Path(__file__).parent
@@ -80,7 +82,7 @@ def questions(folder: Path, requests: int) -> None:
             out.write(json.dumps(row) + "\n")
 
 
-def command(folder: Path, *arguments: str) -> float:
+def command(folder: Path, *arguments: str, python: Sequence[str] = ()) -> float:
     """Seconds of the command, with the runtime that computes nothing installed."""
     plugin = folder / "plugin" / "trivial-1.dist-info"
     plugin.mkdir(parents=True, exist_ok=True)
@@ -91,7 +93,7 @@ def command(folder: Path, *arguments: str) -> float:
     paths = [str(HERE), str(folder / "plugin"), os.environ.get("PYTHONPATH", "")]
     started = time.perf_counter()
     subprocess.run(
-        [str(Path(sys.executable).parent / "pajamas-eval"), *arguments],
+        [sys.executable, *python, "-m", "pajamas_eval", *arguments],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -128,15 +130,39 @@ def whole_runs(requests: int, models: Sequence[str], *options: str) -> tuple[lis
     return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
-def with_and_without_store(model: str, rounds: int = 5) -> tuple[float, float]:
-    """Median seconds of a model on the built-in sets, without and with a fresh store."""
-    seconds: dict[bool, list[float]] = {False: [], True: []}
-    for _ in range(rounds):
-        for stored, taken in seconds.items():
+def with_and_without_store(model: str, rounds: int = 6) -> tuple[float, float]:
+    """Median seconds of a model on the built-in sets without the store, and what it adds to them.
+
+    The latter is the median of pairs of neighbours, each order as often as the other.
+    """
+    without, added = [], []
+    for round_ in range(rounds):
+        seconds = {}
+        for stored in (True, False) if round_ % 2 else (False, True):
             with tempfile.TemporaryDirectory() as name:
                 options = [] if stored else ["--no-store"]
-                taken.append(command(Path(name), "run", model, *options))
-    return median(seconds[False]), median(seconds[True])
+                seconds[stored] = command(Path(name), "run", model, *options)
+        without.append(seconds[False])
+        added.append(seconds[True] - seconds[False])
+    return median(without), median(added)
+
+
+def in_the_store(model: str) -> tuple[float, float]:
+    """Seconds that a run spends in the store's code, as a profiler sees it, and in all.
+
+    Unlike the difference of two runs it does not depend on what else the machine does meanwhile.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        profile = Path(name) / "profile"
+        command(Path(name), "run", model, python=["-m", "cProfile", "-o", str(profile)])
+        stats = pstats.Stats(str(profile))
+    inside = f"{Path(pajamas_eval.store.__file__).parent}{os.sep}"
+    seconds = 0.0
+    for (file, _, name), (*_, callers) in stats.stats.items():  # type: ignore[attr-defined]
+        if file.startswith(inside) and name != "<module>":
+            entered = (c for caller, c in callers.items() if not caller[0].startswith(inside))
+            seconds += sum(cumulative for *_, cumulative in entered)
+    return seconds, stats.total_tt  # type: ignore[attr-defined]
 
 
 def main(model: str | None = None) -> None:
@@ -152,12 +178,14 @@ def main(model: str | None = None) -> None:
     (fresh, stored), _ = whole_runs(100_000, two)
     print(f"200,000 responses of two models stored: {fresh:.1f} s, found again: {stored:.1f} s")
     if model:
-        without, with_store = with_and_without_store(model)
-        share = 100 * (with_store / without - 1)
+        seconds, all_seconds = in_the_store(model)
+        share = 100 * seconds / all_seconds
+        print(f"{Path(model).name} on the built-in sets: ", end="")
         print(
-            f"{Path(model).name} on the built-in sets: {without:.2f} s without the store, "
-            f"{with_store:.2f} s with it ({share:+.1f} %)"
+            f"{seconds:.2f} of {all_seconds:.1f} s are spent in the store ({share:.1f} %); ", end=""
         )
+        without, added = with_and_without_store(model)
+        print(f"{without:.1f} s without it, {added:+.1f} s with it")
 
 
 if __name__ == "__main__":

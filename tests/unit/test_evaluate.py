@@ -21,6 +21,7 @@ from pajamas_eval.document import AnswerRecord, Document, encode, read, write
 from pajamas_eval.errors import RunError, UsageError
 from pajamas_eval.evaluate import Asked, evaluate
 from pajamas_eval.fairness import describe_difference
+from pajamas_eval.gathering import NOT_REACHED, GatheredAnswers
 from pajamas_eval.model_spec import ModelSpec
 from pajamas_eval.questions import prepare
 from pajamas_eval.requests import (
@@ -33,7 +34,6 @@ from pajamas_eval.requests import (
     Request,
     Result,
 )
-from pajamas_eval.respondent import NOT_REACHED, Answers
 from pajamas_eval.runtime import Capabilities, Engine, Settings, Usage
 from pajamas_eval.statistics.verdicts import Verdict
 from pajamas_eval.worker import Finished, Loaded, Opened
@@ -326,9 +326,9 @@ def likely(log_probability: float) -> LogLikelihoodResult:
     return LogLikelihoodResult(log_probability, False, 1, 1, 5)
 
 
-def gather(data: DataSource) -> Answers:
+def gather(data: DataSource) -> GatheredAnswers:
     """Answers to six questions; the i-th request has the fingerprint `key(i)`."""
-    gathering = Answers(prepare(Mmlu("mmlu_anatomy"), data), [key(i) for i in range(24)])
+    gathering = GatheredAnswers(prepare(Mmlu("mmlu_anatomy"), data), [key(i) for i in range(24)])
     assert list(gathering.extend(6)) == [key(i) for i in range(24)]
     return gathering
 

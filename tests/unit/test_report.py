@@ -22,9 +22,9 @@ EVIL = "a\x1b[31mb\x07c\x9bd\u202ee\rf\x7fg"
 HARMLESS = "a�[31mb�c�d�e�f�g"
 
 
-def shown(made: Document, *, colour: bool = False) -> str:
+def shown(made: Document, *, colour: bool = False, width: int = 120) -> str:
     stream = io.StringIO()
-    show(made, Console(file=stream, width=120, force_terminal=colour, color_system=None))
+    show(made, Console(file=stream, width=width, force_terminal=colour, color_system=None))
     return stream.getvalue()
 
 
@@ -132,6 +132,25 @@ def test_a_single_model_is_compared_with_nothing() -> None:
     assert "quiz: 1 question, 0-shot" in output
     for word in ("difference", "flips", "baseline", "tokenization", "errors"):
         assert word not in output
+
+
+def test_what_became_of_generated_texts_is_counted_at_any_width() -> None:
+    values: dict[str, float | str] = {"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.0, "e": "no room"}
+    made = document([answer_set("base", values), answer_set("q[4]", dict.fromkeys(values, 1.0))])
+    for answers in made.benchmarks[0].answer_sets:
+        for given in answers.answers:
+            given.text, given.finish_reason = "so 4", "stop"
+    _, _, unparsed, cut_off, _ = made.benchmarks[0].answer_sets[0].answers
+    unparsed.parsed = False
+    cut_off.finish_reason = "length"
+    summarize(made)
+    for width in (60, 200):
+        lines = [line.split() for line in shown(made, width=width).splitlines()]
+        start = lines.index(["quiz:", "what", "became", "of", "the", "generated", "texts"])
+        table = lines[start : start + 7]
+        assert ["model", "correct", "wrong", "unparsed", "cut", "off", "errors"] in table
+        assert ["base", "1", "1", "1", "1", "1"] in table
+        assert ["q[4]", "5", "0", "0", "0", "0"] in table
 
 
 def test_a_model_without_answers_has_no_score() -> None:
