@@ -42,8 +42,12 @@ _Answer = TypeVar("_Answer")
 FIRST_LOOK = 50
 """Questions before the first look at a verdict; each later chunk is a fifth of those before."""
 
-NOISE_BATCH = {"batch_tokens": 160, "batch_sequences": 5}
-"""Batches of the second run of the baseline: of another shape than any runtime's own."""
+NOISE_BATCHES = (
+    {"batch_tokens": 160, "batch_sequences": 5},
+    {"batch_tokens": 96, "batch_sequences": 3},
+)
+"""Batches of the second run of the baseline: of another shape than any runtime's own, and another
+again, where the first run has the former."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,11 +242,11 @@ def _with_noise_floor(
     if asked.exact or str(specs[0].options.get("exact")).lower() == "true":
         raise UsageError("a noise floor needs batches of two shapes, and exact allows one")
     baseline, *variants = specs
-    again = replace(
-        baseline,
-        label=f"{baseline.label} again",
-        options={**baseline.options, **NOISE_BATCH},
+    options = baseline.options
+    shape = next(
+        shape for shape in NOISE_BATCHES if any(str(options.get(k)) != str(shape[k]) for k in shape)
     )
+    again = replace(baseline, label=f"{baseline.label} again", options={**options, **shape})
     if again.label in labels:
         raise UsageError(
             f"two models would have the label {again.label!r}: the noise floor is called so; "

@@ -130,6 +130,7 @@ class MlxRuntime(FolderRuntime):
             part = mlx.mx.array(base[None, start : start + PREFILL_TOKENS])
             self.model(part, cache=cache)  # MLX is lazy: these logits are never computed
             mlx.mx.eval([c.state for c in cache])
+            self.alive()
         self._cache, self._held = cache, base
         return len(base)
 
@@ -180,7 +181,9 @@ class MlxRuntime(FolderRuntime):
             running = dict(zip(numbers, generations, strict=True))
             while running:
                 finished = []
-                for response in generator.next_generated():
+                _, generated = generator.next()  # a part of the prompts, or a token of each text
+                self.alive()
+                for response in generated:
                     generation = running[response.uid]
                     generation.push(response.token)
                     if generation.finish_reason:

@@ -762,6 +762,20 @@ def test_the_noise_floor_is_the_baseline_in_other_batches(
     assert verdict["broken"] is not None
 
 
+def test_the_noise_floor_of_a_baseline_in_such_batches_has_others(
+    data: DataSource, stubs: list[Stub]
+) -> None:
+    """The store would find every response of the first run again, and show no noise."""
+    base = model("base", batch_tokens="160", batch_sequences=5)
+    ask(data, base, noise_floor=True)
+    first, again = (stub.options for stub in stubs)
+    assert {k: again[k] for k in ("batch_tokens", "batch_sequences")} == {
+        "batch_tokens": 96,
+        "batch_sequences": 3,
+    }
+    assert first["batch_tokens"] == "160"
+
+
 def test_a_noise_floor_has_no_rank_beside_those_that_have(many: DataSource) -> None:
     document = ask(many, model("base"), BROKEN, noise_floor=True, benchmarks=[ANATOMY])
     assert [ranking.tiers for ranking in document.rankings] == [[["base"], ["broken"]]]
