@@ -59,7 +59,7 @@ def run_options(limit: int | None = None) -> Callable[[_Command], _Command]:
             type=click.IntRange(min=1),
             default=limit,
             show_default=limit is not None,
-            help="Questions per benchmark.",
+            help="Questions per benchmark" + ("; all by default." if limit is None else "."),
         ),
         click.option(
             "--shots",
@@ -136,7 +136,7 @@ confidence_option = click.option(
     default=0.95,
     show_default=True,
     metavar="SHARE",
-    help="Of every verdict and interval.",
+    help="Confidence of every verdict and interval.",
 )
 until_decided_option = click.option(
     "--until-decided",
