@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pajamas_eval.errors import UsageError
+from pajamas_eval.output import write_whole
 from pajamas_eval.runtime import Identity
 from pajamas_eval.statistics.verdicts import Verdict
 
@@ -378,25 +379,6 @@ class Document(Record):
 def write(document: Document, path: Path) -> None:
     """Writes the document as JSON, whole or not at all."""
     write_whole(encode(document), path)
-
-
-def write_whole(content: bytes, path: Path) -> None:
-    """Writes a file whole or not at all. Raises `UsageError`."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
-
-
-def check_writable(path: Path) -> None:
-    """Raises `UsageError` now rather than after hours of work."""
-    if not path.resolve().parent.is_dir():
-        raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist")
-    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
-        raise UsageError(f"cannot write {path}: permission denied")
 
 
 def encode(document: Document) -> bytes:

@@ -69,11 +69,11 @@ def run(model: str, **options: Any) -> None:
 
 
 def _run_and_show(models: tuple[str, ...], **options: Any) -> None:
-    from pajamas_eval.cli.running import fail_if_any_failed, output_console, run_models
+    from pajamas_eval.cli.running import deliver, fail_if_any_failed, output_console, run_models
     from pajamas_eval.report.terminal import show
 
     document = run_models(models, **options)
-    show(document, output_console())
+    deliver(document, options["json_file"], lambda: show(document, output_console()))
     fail_if_any_failed(document)
 
 
@@ -108,23 +108,20 @@ def _compare_stored(
     **_: Any,
 ) -> None:
     from pajamas_eval.cli.running import (
+        deliver,
         fail_if_any_failed,
+        files_of_store,
         output_console,
-        refuse_store_as_output,
     )
-    from pajamas_eval.document import check_writable, write
     from pajamas_eval.merging import merged, stored_documents
+    from pajamas_eval.output import check_outputs
     from pajamas_eval.report.terminal import show
     from pajamas_eval.store import Store, default_path
 
     path = store or default_path()
-    if json_file:
-        check_writable(json_file)
-        refuse_store_as_output(path, json_file)
+    check_outputs([json_file], files_of_store(path))
     with Store.open(path) as opened:
         documents = stored_documents(opened, models)
     document = merged(documents, baseline, margin, confidence)
-    if json_file:
-        write(document, json_file)
-    show(document, output_console())
+    deliver(document, json_file, lambda: show(document, output_console()))
     fail_if_any_failed(document)

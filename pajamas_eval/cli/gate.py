@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from pajamas_eval.cli.options import (
     MODEL_HELP,
+    FilePath,
     baseline_option,
     run_options,
     until_decided_option,
@@ -27,9 +28,6 @@ EXIT_CODES = {"passed": 0, "broken": 1, "undecided": 3}
 STEP_SUMMARY, ACTIONS = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS"
 """Environment variables that GitHub sets: a file to append Markdown to, and `true`."""
 
-_FILE = click.Path(path_type=Path)
-_OUTPUT = click.Path(dir_okay=False, path_type=Path)
-
 
 def _print_schema(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked:
@@ -43,10 +41,10 @@ def _print_schema(context: click.Context, _: click.Parameter, asked: bool) -> No
 
 @click.command(epilog=MODEL_HELP)
 @click.argument("models", nargs=-1, metavar="[BASELINE VARIANT...]")
-@click.option("--gate", "gate_file", type=_FILE, help="Gate for the models named here.")
-@click.option("--config", type=_FILE, help="Gate whose [run] table says what to run.")
-@click.option("--result", type=_FILE, help="Judge what an earlier run wrote; run nothing.")
-@click.option("--junit", "junit_file", type=_OUTPUT, help="Write the findings as JUnit XML.")
+@click.option("--gate", "gate_file", type=FilePath(), help="Gate for the models named here.")
+@click.option("--config", type=FilePath(), help="Gate whose [run] table says what to run.")
+@click.option("--result", type=FilePath(), help="Judge what an earlier run wrote; run nothing.")
+@click.option("--junit", "junit_file", type=FilePath(), help="Write the findings as JUnit XML.")
 @click.option(
     "--schema",
     is_flag=True,
@@ -75,11 +73,12 @@ def gate(
     Benchmarks are by default those that the gate names. With --config, options given here win
     over those of the file, whose paths are relative to it.
     """
-    from pajamas_eval.cli.running import fail_if_any_failed, output_console
-    from pajamas_eval.document import check_writable, read
+    from pajamas_eval.cli.running import deliver, fail_if_any_failed, output_console
+    from pajamas_eval.document import read
     from pajamas_eval.gate import config as gate_files
     from pajamas_eval.gate.findings import overall
     from pajamas_eval.gate.judge import judge
+    from pajamas_eval.output import check_outputs
     from pajamas_eval.report.gate_table import show
 
     given = {
@@ -88,10 +87,14 @@ def gate(
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
     file = gate_files.read(_named_file(models, gate_file, config, result, given))
-    summary = os.environ.get(STEP_SUMMARY)
-    for output in (options["json_file"], junit_file, Path(summary) if summary else None):
-        if output:
-            check_writable(output)
+    json_file: Path | None = options["json_file"]
+    summary = Path(os.environ[STEP_SUMMARY]) if os.environ.get(STEP_SUMMARY) else None
+    read_files = {gate_file: "the gate", config: "the gate", result: "the result to judge"}
+    check_outputs(
+        [json_file, junit_file, summary],
+        {file: name for file, name in read_files.items() if file}
+        | {Path(model.rpartition("=")[2]): "a model" for model in models},
+    )
     if result:
         document = read(result)
     else:
@@ -101,8 +104,8 @@ def gate(
             document = _measure(file.gate, run, folder, options)
     with _naming(result):
         findings = judge(document, file.gate)
-    show(document, findings, output_console())
-    _tell_others(document, findings, junit_file, Path(summary) if summary else None)
+    deliver(document, json_file, lambda: show(document, findings, output_console()))
+    _tell_others(document, findings, junit_file, summary)
     fail_if_any_failed(document)
     context.exit(EXIT_CODES[overall(findings)])
 
@@ -184,7 +187,7 @@ def _tell_others(
     summary_file: Path | None,
 ) -> None:
     """Files and annotations for the machines that ask for them."""
-    from pajamas_eval.document import write_whole
+    from pajamas_eval.output import write_whole
     from pajamas_eval.report import github
 
     if junit_file:

@@ -1,6 +1,7 @@
 """Options that several commands take."""
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,24 @@ class Number(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a number.", param, ctx)
         return number
+
+
+class FilePath(click.Path):
+    """A path that is not empty, as that of an unset variable in a script is."""
+
+    def __init__(self, *, folder: bool = False) -> None:
+        super().__init__(dir_okay=folder, path_type=Path)
+
+    def convert(
+        self,
+        value: "str | os.PathLike[str]",
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> "str | bytes | os.PathLike[str]":
+        """The path; fails for an empty one."""
+        if not str(value):
+            self.fail("its name is empty.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -75,7 +94,7 @@ def run_options(limit: int | None = None) -> Callable[[_Command], _Command]:
         ),
         click.option(
             "--data",
-            type=click.Path(path_type=Path),
+            type=FilePath(folder=True),
             help="Folder with data sets (default: $PAJAMAS_EVAL_DATA, else the hub).",
         ),
         click.option(
@@ -91,12 +110,12 @@ def run_options(limit: int | None = None) -> Callable[[_Command], _Command]:
         click.option(
             "--json",
             "json_file",
-            type=click.Path(dir_okay=False, path_type=Path),
+            type=FilePath(),
             help="Write everything, one record per question included.",
         ),
         click.option(
             "--store",
-            type=click.Path(dir_okay=False, path_type=Path),
+            type=FilePath(),
             help="Where responses are kept (default: $PAJAMAS_EVAL_STORE, else the user's cache).",
         ),
         click.option("--no-store", is_flag=True, help="Compute everything anew, and keep nothing."),
@@ -113,7 +132,7 @@ def run_options(limit: int | None = None) -> Callable[[_Command], _Command]:
 
 store_option = click.option(
     "--store",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FilePath(),
     help="The store (default: $PAJAMAS_EVAL_STORE, else the user's cache).",
 )
 resume_option = click.option(

@@ -31,11 +31,16 @@ def plan(models: tuple[str, ...], margin: float, power: float, **options: Any) -
     """Ask a few questions (--limit) and say how many a verdict would take."""
     if len(models) < 2:
         raise click.UsageError("plan needs two models or more: how often they differ decides")
-    from pajamas_eval.cli.running import fail_if_any_failed, output_console, run_models
+    from pajamas_eval.cli.running import deliver, fail_if_any_failed, output_console, run_models
     from pajamas_eval.plan import forecasts
     from pajamas_eval.report.forecast import show_plan
 
     document = run_models(models, margin=margin / 100, **options)
     found = list(forecasts(document, margin / 100, power))
-    show_plan(found, output_console(), margin / 100, power, document.settings.confidence)
+    confidence = document.settings.confidence
+    deliver(
+        document,
+        options["json_file"],
+        lambda: show_plan(found, output_console(), margin / 100, power, confidence),
+    )
     fail_if_any_failed(document)

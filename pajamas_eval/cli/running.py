@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import asdict, fields, replace
 from io import TextIOWrapper
@@ -11,10 +12,11 @@ from typing import Any
 from rich.console import Console
 
 from pajamas_eval.data import DataSource
-from pajamas_eval.document import Document, check_writable, write
+from pajamas_eval.document import Document, write
 from pajamas_eval.errors import RunError, UsageError, suggestion
 from pajamas_eval.evaluate import Asked, evaluate
 from pajamas_eval.model_spec import ModelSpec, parse_specs
+from pajamas_eval.output import check_outputs
 from pajamas_eval.recording import Recording
 from pajamas_eval.registry import benchmark
 from pajamas_eval.report.progress import progress_for
@@ -33,14 +35,14 @@ def run_models(
     folder: Path = Path(),
     **asked: Any,
 ) -> Document:
-    """Runs models and writes the result; `asked` are the fields of `Asked`.
+    """Runs models; `asked` are the fields of `Asked`.
 
     Args:
         models: As they are typed.
         baseline: Label of the one to compare with.
         benchmarks: Names, separated by commas.
         data: Folder with data sets.
-        json_file: Where the result goes.
+        json_file: Where the result will go.
         store: Where responses are kept; the default store if nothing.
         no_store: Keep nothing, and find nothing.
         folder: Where the models' paths start; the others start here.
@@ -67,11 +69,8 @@ def run_models(
     source = DataSource(data)
     chosen = [benchmark(name) for name in names]
     path = None if no_store else store or default_path()
-    if json_file:
-        check_writable(json_file)
-        if path:
-            refuse_store_as_output(path, json_file)
-
+    files = {Path(str(spec.options["path"])): f"the model {spec.label}" for spec in specs}
+    check_outputs([json_file], {**files, **(files_of_store(path) if path else {})})
     settled = Asked(**asked)
 
     def evaluated(recording: Recording | None) -> Document:
@@ -102,9 +101,20 @@ def run_models(
                 kept = f"what was computed is kept; to go on, {how}"
                 interrupt.add_note(kept)
                 raise
-    if json_file:  # before anything is shown: whatever the terminal does, the results are safe
-        write(document, json_file)
     return document
+
+
+def deliver(document: Document, json_file: Path | None, show: Callable[[], None]) -> None:
+    """Writes the result, if anywhere, and shows it.
+
+    Written first, it is safe whatever the terminal does; where it cannot be written, it is shown
+    all the same.
+    """
+    try:
+        if json_file:
+            write(document, json_file)
+    finally:
+        show()
 
 
 def resumed(run: int, store: Path | None) -> dict[str, Any]:
@@ -152,10 +162,9 @@ def _named_from(folder: Path, spec: ModelSpec) -> ModelSpec:
     return replace(spec, options={**spec.options, "path": str(folder / path)})
 
 
-def refuse_store_as_output(store: Path, file: Path) -> None:
-    """Raises `UsageError` where a result would be written over what is stored."""
-    if file.resolve() in (Path(f"{store.resolve()}{end}") for end in ("", "-wal", "-shm")):
-        raise UsageError(f"{file} is the response store; name another file to write")
+def files_of_store(store: Path) -> dict[Path, str]:
+    """The store's file and those that SQLite has beside it, for `check_outputs`."""
+    return {Path(f"{store.resolve()}{end}"): "the response store" for end in ("", "-wal", "-shm")}
 
 
 def output_console() -> Console:

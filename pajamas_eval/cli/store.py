@@ -2,13 +2,14 @@
 
 from contextlib import contextmanager
 from datetime import timedelta
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pajamas_eval.cli.options import Number, store_option
-from pajamas_eval.errors import RunError, UsageError
+from pajamas_eval.cli.options import FilePath, Number, store_option
+from pajamas_eval.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,27 +100,19 @@ def prune(older_than: float | None, model: str | None, store: Path | None) -> No
 
 
 @store.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=FilePath())
 @store_option
 def export(file: Path, store: Path | None) -> None:
     """Write everything as JSON lines."""
-    from pajamas_eval.cli.running import refuse_store_as_output
-    from pajamas_eval.document import check_writable
+    from pajamas_eval.cli.running import files_of_store
+    from pajamas_eval.output import check_outputs, replacing
     from pajamas_eval.report.text import plural, printable
     from pajamas_eval.store import export
 
-    check_writable(file)
     with _opened(store) as opened:
-        refuse_store_as_output(opened.database.path, file)
-        partial = file.with_name(file.name + ".partial")
-        try:
-            with partial.open("w", encoding="ascii") as out:
-                count = export(opened, out)
-            partial.replace(file)
-        except OSError as error:
-            raise UsageError(f"cannot write {file}: {error.strerror}") from None
-        finally:
-            partial.unlink(missing_ok=True)
+        check_outputs([file], files_of_store(opened.database.path))
+        with replacing(file) as stream, TextIOWrapper(stream, encoding="ascii") as out:
+            count = export(opened, out)
     click.echo(f"wrote {plural(count, 'record')} to {printable(str(file))}")
 
 

@@ -1,7 +1,6 @@
 """One versioned file holds everything a run found; what it does not understand it refuses."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from pajamas_eval.document import (
     FORMAT_VERSION,
     Document,
     ScoreSummary,
-    check_writable,
     decode,
     encode,
     json_schema,
@@ -247,27 +245,6 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         f"cannot read {tmp_path / 'x.json'}: No such file or directory"
     )
     assert "cannot read" in refused(tmp_path)
-
-
-def test_a_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "nowhere" / "x.json"
-    with pytest.raises(UsageError, match=r"cannot write .*: No such file or directory"):
-        write(example(), path)
-    with pytest.raises(UsageError, match=r"cannot write .*: the folder .* does not exist"):
-        check_writable(path)
-
-
-def test_a_folder_without_permission_is_found_before_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
-    with pytest.raises(UsageError, match=r"cannot write .*: permission denied"):
-        check_writable(tmp_path / "x.json")
-
-
-def test_a_path_that_can_be_written_is_left_alone(tmp_path: Path) -> None:
-    check_writable(tmp_path / "x.json")
-    assert not list(tmp_path.iterdir())
 
 
 def test_the_schema_describes_a_written_document() -> None:
