@@ -2,6 +2,10 @@
 
 import os
 import signal
+import sys
+
+DEFECT = 70
+"""Exit code for a defect of this program, as `sysexits.h` has it."""
 
 
 def main() -> None:
@@ -22,6 +26,11 @@ def main() -> None:
 
     try:
         command(prog_name="pajamas-eval")
+    except Exception:  # Python's own exit code, 1, means "proven worse"
+        import traceback
+
+        traceback.print_exc()
+        sys.exit(DEFECT)
     finally:
         for number in met:
             signal.signal(number, signal.SIG_IGN)

@@ -1,5 +1,7 @@
 """The command line; engines and heavy libraries are imported only where they are needed."""
 
+import errno
+import sys
 import threading
 from contextlib import nullcontext
 from typing import Any
@@ -11,6 +13,7 @@ from pajamas_eval.cli.evaluation import compare, run
 from pajamas_eval.cli.gate import gate
 from pajamas_eval.cli.listing import doctor, list_
 from pajamas_eval.cli.plan import plan
+from pajamas_eval.cli.showing import drop_output
 from pajamas_eval.cli.store import runs, show, store
 from pajamas_eval.errors import PajamasError
 
@@ -20,6 +23,8 @@ INTERRUPTED = 130
 TERMINATED = 143
 """Exit code, as shells have it for a program ended by SIGTERM."""
 
+PIPE_CLOSED = 141
+"""Exit code, as shells have it for a program whose output nobody reads any more."""
 
 _LONGEST = 5000
 """Characters of an error that are shown: it may quote what is wrong."""
@@ -32,10 +37,19 @@ class _Group(click.Group):
         in_main_thread = threading.current_thread() is threading.main_thread()
         with interrupts.raised() if in_main_thread else nullcontext():
             try:
-                return super().invoke(ctx)
+                try:
+                    return super().invoke(ctx)
+                finally:
+                    sys.stdout.flush()  # where it fails, that is to be met here
             except PajamasError as error:
                 _say(f"Error: {error}")
                 ctx.exit(error.exit_code)
+            except OSError as error:
+                drop_output()
+                if error.errno == errno.EPIPE:
+                    ctx.exit(PIPE_CLOSED)
+                _say(f"Error: cannot read or write {error.filename or 'the output'}: {error}")
+                ctx.exit(PajamasError.exit_code)
             except KeyboardInterrupt as interrupt:  # click's exit code, 1, means "proven worse"
                 terminated = isinstance(interrupt, interrupts.Terminated)
                 notes = getattr(interrupt, "__notes__", ())

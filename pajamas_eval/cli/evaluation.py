@@ -69,7 +69,8 @@ def run(model: str, **options: Any) -> None:
 
 
 def _run_and_show(models: tuple[str, ...], **options: Any) -> None:
-    from pajamas_eval.cli.running import deliver, fail_if_any_failed, output_console, run_models
+    from pajamas_eval.cli.running import fail_if_any_failed, run_models
+    from pajamas_eval.cli.showing import deliver, output_console
     from pajamas_eval.report.terminal import show
 
     document = run_models(models, **options)
@@ -107,12 +108,8 @@ def _compare_stored(
     confidence: float,
     **_: Any,
 ) -> None:
-    from pajamas_eval.cli.running import (
-        deliver,
-        fail_if_any_failed,
-        files_of_store,
-        output_console,
-    )
+    from pajamas_eval.cli.running import fail_if_any_failed, files_of_store
+    from pajamas_eval.cli.showing import deliver, output_console
     from pajamas_eval.merging import merged, stored_documents
     from pajamas_eval.output import check_outputs
     from pajamas_eval.report.terminal import show

@@ -73,7 +73,8 @@ def gate(
     Benchmarks are by default those that the gate names. With --config, options given here win
     over those of the file, whose paths are relative to it.
     """
-    from pajamas_eval.cli.running import deliver, fail_if_any_failed, output_console
+    from pajamas_eval.cli.running import fail_if_any_failed
+    from pajamas_eval.cli.showing import deliver, output_console
     from pajamas_eval.document import read
     from pajamas_eval.gate import config as gate_files
     from pajamas_eval.gate.findings import overall

@@ -1,18 +1,15 @@
 """Runs models as the command line asks for them."""
 
 import gc
-import sys
-from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import asdict, fields, replace
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from pajamas_eval.data import DataSource
-from pajamas_eval.document import Document, write
+from pajamas_eval.document import Document
 from pajamas_eval.errors import RunError, UsageError, suggestion
 from pajamas_eval.evaluate import Asked, evaluate
 from pajamas_eval.model_spec import ModelSpec, parse_specs
@@ -104,19 +101,6 @@ def run_models(
     return document
 
 
-def deliver(document: Document, json_file: Path | None, show: Callable[[], None]) -> None:
-    """Writes the result, if anywhere, and shows it.
-
-    Written first, it is safe whatever the terminal does; where it cannot be written, it is shown
-    all the same.
-    """
-    try:
-        if json_file:
-            write(document, json_file)
-    finally:
-        show()
-
-
 def resumed(run: int, store: Path | None) -> dict[str, Any]:
     """What an earlier run was asked, as arguments of `run_models`.
 
@@ -167,16 +151,9 @@ def files_of_store(store: Path) -> dict[Path, str]:
     return {Path(f"{store.resolve()}{end}"): "the response store" for end in ("", "-wal", "-shm")}
 
 
-def output_console() -> Console:
-    """Where results are shown."""
-    if isinstance(sys.stdout, TextIOWrapper):  # a terminal without Unicode gets question marks
-        sys.stdout.reconfigure(errors="replace")
-    # Piped into a file or a pager, a table of 80 columns would break every row.
-    return Console(emoji=False, width=None if sys.stdout.isatty() else 200)
-
-
 def fail_if_any_failed(document: Document) -> None:
     """Raises `RunError` where a model did not run to the end."""
     failed = [model.label for model in document.models if model.error]
     if failed:
-        raise RunError(f"{', '.join(failed)} did not run to the end; the others' results stand")
+        others = "; the others' results stand" if len(failed) < len(document.models) else ""
+        raise RunError(f"{', '.join(failed)} did not run to the end{others}")

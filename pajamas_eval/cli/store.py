@@ -40,7 +40,7 @@ def runs(store: Path | None) -> None:
 @store_option
 def show(run: int, store: Path | None) -> None:
     """Show what a run found, as it did when it ended."""
-    from pajamas_eval.cli.running import output_console
+    from pajamas_eval.cli.showing import output_console
     from pajamas_eval.document import decode
     from pajamas_eval.recording import how_to_go_on, log_folder
     from pajamas_eval.report import terminal
@@ -133,6 +133,6 @@ def verify(store: Path | None) -> None:
 
 
 def _print(table: object) -> None:
-    from pajamas_eval.cli.running import output_console
+    from pajamas_eval.cli.showing import output_console
 
     output_console().print(table)

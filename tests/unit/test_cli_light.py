@@ -192,3 +192,45 @@ def test_an_unknown_option_of_a_runtime_is_refused_with_a_suggestion() -> None:
     result = run("run", "gguf[path=m.gguf,n_ctxt=64]", "-b", "pajamas_knowledge", "--limit", "1")
     assert result.exit_code == 2
     assert "the gguf runtime has no option 'n_ctxt'; did you mean 'n_ctx'?" in result.stderr
+
+
+# -- standard output -----------------------------------------------------------------------
+
+
+def piped(command: str, output: str) -> subprocess.CompletedProcess[str]:
+    """A command whose standard output goes somewhere; the exit code is its own."""
+    python = [sys.executable, "-m", "pajamas_eval"]
+    return subprocess.run(
+        ["bash", "-c", f'"$@" {command} {output}; exit "${{PIPESTATUS[0]}}"', "-", *python],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_pipe_that_is_closed_is_no_error() -> None:
+    done = piped("list benchmarks --all", "| true")
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no device is always full")
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    done = piped("list benchmarks", "> /dev/full")
+    assert done.returncode == 4
+    assert done.stderr == (
+        "Error: cannot read or write the output: [Errno 28] No space left on device\n"
+    )
+
+
+def test_a_defect_never_looks_like_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+import pajamas_eval.cli.listing as listing
+listing.doctor.callback = lambda: 1 / 0
+import sys
+sys.argv = ["pajamas-eval", "doctor"]
+from pajamas_eval.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 70
+    assert "ZeroDivisionError" in done.stderr

@@ -1,6 +1,8 @@
 """`pajamas-eval gate`: what it accepts, what it runs, what it writes, and how it exits."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,18 @@ def test_the_exit_code_says_what_the_last_line_says(made: Document, code: int, e
     assert result.exit_code == code
     assert result.stdout.endswith(end)
     assert ("did not run to the end" in result.stderr) == (code == 4)
+
+
+@pytest.mark.parametrize(("made", "code"), [(pair(200), 0), (pair(200, losses=50), 1)])
+def test_a_verdict_that_nobody_reads_stands(made: Document, code: int) -> None:
+    documents.write(made, Path("r.json"))
+    command = '"$0" -m pajamas_eval gate --gate g.toml --result r.json | true; '
+    done = subprocess.run(
+        ["bash", "-c", command + 'exit "${PIPESTATUS[0]}"', sys.executable],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (code, "")
 
 
 def test_a_result_that_cannot_be_judged_is_one_line() -> None:
