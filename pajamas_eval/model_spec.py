@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pajamas_eval.errors import UsageError
-from pajamas_eval.registry import RUNTIME_ALIASES, runtime_names
+from pajamas_eval.registry import RUNTIME_ALIASES, check_runtime
 
 _LABELLED = re.compile(r"(?P<label>\w[\w.+-]*)=(?P<rest>.+)", re.DOTALL)
 _NAMED = re.compile(r"(?P<runtime>[A-Za-z_]\w*)\[(?P<options>.*)\]", re.DOTALL)
@@ -19,6 +19,7 @@ _OPTION = re.compile(r"""\s*(?P<key>\w+)=(?:"(?P<quoted>[^"]*)"|(?P<plain>[^,]*)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SPLIT = re.compile(r"(?P<stem>.*)-(?P<part>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf")
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
+_CONFIGS = (".toml", ".py")
 _CONFIG_LIMIT = 10_000_000
 """Bytes of a configuration; real ones have thousands."""
 
@@ -97,6 +98,7 @@ def _from_options(runtime: str, options: Mapping[str, object], source: str) -> M
     path = options.get("path")
     if not isinstance(path, str) or not path or "\0" in path:
         raise UsageError(f"{source!r} names no model; add path=…")
+    check_runtime(runtime)
     return ModelSpec(_label_of(path), _canonical(runtime), _whole(runtime, options))
 
 
@@ -124,7 +126,7 @@ def _from_path(text: str) -> ModelSpec:
         return ModelSpec(_label_of(text), _folder_runtime(path), {"path": text})
     if path.suffix == ".gguf":
         return ModelSpec(_label_of(text), "gguf", {"path": str(_first_part(path))})
-    if path.suffix in (".toml", ".py"):
+    if path.suffix in _CONFIGS:
         return _from_config(path)
     if _exists(text):
         raise UsageError(f"{text} is no model: expected a .gguf file, a folder, a .toml or a .py")
@@ -209,16 +211,24 @@ def _from_config(path: Path) -> ModelSpec:
         raise UsageError(f"{path} must define a dictionary named model, whose keys are text")
     options = dict(config)
     runtime, label = options.pop("runtime", None), options.pop("label", path.stem)
-    if runtime is not None and _canonical(runtime) not in runtime_names():
-        raise UsageError(f"{path}: runtime = {runtime!r} is none of {', '.join(runtime_names())}")
+    if runtime is not None:
+        try:
+            check_runtime(str(runtime))
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from None
     if not (isinstance(label, str) and label):
-        raise UsageError(f"{path}: label must be text")
+        raise UsageError(f"{path}: label = {label!r} must be text, and not empty")
+    for key, value in options.items():
+        if not isinstance(value, str | int | float | bool | None):
+            raise UsageError(f"{path}: {key} = {value!r} must be text, a number, or true or false")
     model_path = options.get("path")
     if not isinstance(model_path, str) or not model_path or "\0" in model_path:
         raise UsageError(f'{path} names no model; add path = "…"')
     beside = path.parent / model_path
     if _exists(str(beside)):  # a path in a config file is relative to that file
         options["path"] = str(beside)
+    if Path(model_path).suffix in _CONFIGS:
+        raise UsageError(f"{path}: path = {model_path!r} is another config; name the model itself")
     if runtime is None:
         runtime = _from_path(str(options["path"])).runtime
     runtime = _canonical(runtime)

@@ -15,17 +15,21 @@ def runtime_names() -> list[str]:
     return sorted(_entry_points("pajamas_eval.runtimes"))
 
 
+def check_runtime(name: str) -> None:
+    """Raises `UsageError` where no runtime has that name or alias; nothing is imported."""
+    names = runtime_names()
+    if RUNTIME_ALIASES.get(name, name) not in names:
+        raise UsageError(
+            f"unknown runtime {name!r}{suggestion(name, [*names, *RUNTIME_ALIASES])} "
+            f"(known: {', '.join(names)})"
+        )
+
+
 def runtime_class(name: str) -> type[Runtime]:
     """The runtime of that name or alias. Raises `UsageError`."""
+    check_runtime(name)
     points = _entry_points("pajamas_eval.runtimes")
-    name = RUNTIME_ALIASES.get(name, name)
-    if name not in points:
-        known = [*points, *RUNTIME_ALIASES]
-        raise UsageError(
-            f"unknown runtime {name!r}{suggestion(name, known)} "
-            f"(known: {', '.join(sorted(points))})"
-        )
-    runtime: type[Runtime] = points[name].load()
+    runtime: type[Runtime] = points[RUNTIME_ALIASES.get(name, name)].load()
     return runtime
 
 

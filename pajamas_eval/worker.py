@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 import sys
@@ -17,14 +18,14 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from pajamas_eval.errors import OutOfMemoryError, PajamasError, RunError, UsageError, suggestion
 from pajamas_eval.model_spec import ModelSpec
 from pajamas_eval.registry import runtime_class
-from pajamas_eval.requests import Request, Result
+from pajamas_eval.requests import Failure, Request, Result
 from pajamas_eval.runtime import (
     Capabilities,
     Engine,
@@ -122,7 +123,7 @@ class Worker:
             os.close(handle)
             log = Path(name)
         self.log = log
-        self._digest: str | None = None
+        self._opened: Opened | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -145,6 +146,9 @@ class Worker:
                 finally:
                     signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 theirs.close()
+        except OSError as error:
+            self.close()
+            raise RunError(f"{self.label}: no worker process can be started: {error}") from None
         except BaseException:
             self.close()
             raise
@@ -158,7 +162,10 @@ class Worker:
         """Reads tokenizer and metadata; cheap, save for a digest that is not yet known."""
         opened = self._reply()
         assert isinstance(opened, Opened)
-        self._check_digest(opened.digest)
+        former, self._opened = self._opened or opened, opened
+        self._refuse_changed(former.digest, opened.digest)
+        if former != opened:  # an engine that was updated meanwhile
+            raise RunError(f"{self.label}: its engine or settings were changed during the run")
         return opened
 
     def tokenize(self, requests: Sequence[Request]) -> list[list[int]]:
@@ -181,7 +188,8 @@ class Worker:
         self._send("load", context_length)
         loaded = self._reply()
         assert isinstance(loaded, Loaded)
-        self._check_digest(loaded.identity.digest)
+        if self._opened:
+            self._refuse_changed(self._opened.digest, loaded.identity.digest)
         return loaded
 
     def answer(
@@ -204,11 +212,10 @@ class Worker:
         if self._temporary or (self.log.exists() and not self.log.stat().st_size):
             self.log.unlink(missing_ok=True)
 
-    def _check_digest(self, digest: str) -> None:
+    def _refuse_changed(self, former: str, digest: str) -> None:
         """Answers are kept under the digest of the weights that gave them."""
-        if self._digest not in (None, digest):
+        if former != digest:
             raise RunError(f"{self.label}: its files were changed during the run")
-        self._digest = digest
 
     def _end(self) -> None:
         self._connection.close()
@@ -421,12 +428,17 @@ class _Outbox:
             self._something.clear()
             group = [self._pending.popleft() for _ in range(len(self._pending))]
             if group:
-                self._connection.send(group)
+                try:
+                    self._connection.send(group)
+                except (pickle.PicklingError, TypeError, AttributeError):  # nothing was sent
+                    self._connection.send([_that_travels(answer) for answer in group])
                 self._sent = time.perf_counter()
 
     def finish(self, finished: Finished) -> None:
         """Sends what it has, and that there will be no more."""
         self.flush()
+        if self._error:
+            raise self._error
         self._send(finished)
 
     def _send(self, message: object) -> None:
@@ -441,6 +453,16 @@ class _Outbox:
                 self.flush()
         except Exception as error:  # for `put` to raise where it is met
             self._error = error
+
+
+def _that_travels(answer: tuple[int, Result]) -> tuple[int, Result]:
+    """The result itself, or a failure where no other process could be given it."""
+    try:
+        pickle.dumps(answer)
+    except (pickle.PicklingError, TypeError, AttributeError):
+        index, result = answer
+        return index, Failure(f"the runtime gave a {type(result).__name__} for an answer")
+    return answer
 
 
 def _answer(outbox: _Outbox, runtime: Runtime, requests: Sequence[Request]) -> None:
@@ -469,8 +491,43 @@ def open_runtime(name: str, options: Mapping[str, object]) -> Runtime:
             dict(options), runtime_type.options_type, strict=False
         )
     except msgspec.ValidationError as error:
-        raise UsageError(f"{name} options: {error}") from None
+        raise UsageError(_bad_option(name, runtime_type.options_type, options, error)) from None
     return runtime_type(converted)  # type: ignore[call-arg]
+
+
+def _bad_option(
+    name: str,
+    options_type: type[RuntimeOptions],
+    options: Mapping[str, object],
+    error: msgspec.ValidationError,
+) -> str:
+    """What is wrong with an option, in the words of those who type it."""
+    message, _, key = str(error).partition(" - at `$.")
+    key = key.rstrip("`")
+    if key not in options:
+        return f"{name} options: {error}"
+    kind = get_type_hints(options_type)[key]
+    allowed = [
+        str(value)
+        for part in (kind, *get_args(kind))
+        if get_origin(part) is Literal
+        for value in get_args(part)
+    ]
+    if allowed:
+        message = f"expected one of {', '.join(allowed)}"
+    else:
+        for technical, plain in _PLAIN_TYPES.items():
+            message = message.replace(technical, plain)
+    return f"{name} option {key}={options[key]}: {message[0].lower()}{message[1:]}"
+
+
+_PLAIN_TYPES = {
+    " | null": "",
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`bool`": "true or false",
+    "`str`": "text",
+}
 
 
 def peak_memory_bytes() -> int:

@@ -255,7 +255,7 @@ def test_unwritable_json_is_found_before_the_run(tmp_path: Path) -> None:
     [
         ("m.toml", "path = ", "TOMLDecodeError"),
         ("m.toml", "runtime = 'gguf'", "names no model"),
-        ("m.toml", "runtime = 'guff'\npath = 'x.gguf'", "is none of"),
+        ("m.toml", "runtime = 'guff'\npath = 'x.gguf'", "unknown runtime 'guff'"),
         ("m.py", "model = 3", "dictionary named model"),
         ("m.py", "raise RuntimeError('boom')", "RuntimeError: boom"),
     ],

@@ -46,6 +46,7 @@ NO_ANSWERS = {
     "nan": (CHOICE, "anatomy/5", "the runtime gave a log-probability of nan"),
     "infinite": (CHOICE, "anatomy/5", "the runtime gave a log-probability of -inf"),
     "nothing": (CHOICE, "anatomy/5", "the runtime gave a NoneType for an answer"),
+    "unsendable": (CHOICE, "anatomy/5", "the runtime gave a function for an answer"),
     "text_for_number": (CHOICE, "anatomy/5", "the runtime gave a GenerationResult for an answer"),
     "wrong_fields": (CHOICE, "anatomy/5", "an answer that is none: Expected `float`, got `str`"),
     "nan_seconds": (CHOICE, "anatomy/5", "the runtime gave an answer that took nan seconds"),

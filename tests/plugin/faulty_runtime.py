@@ -258,6 +258,7 @@ _FAULTS |= {
     "infinite": _gives(_likely(float("-inf"))),
     "numpy": _gives(_likely(np.float32(-0.25), is_greedy=np.bool_(True), token_count=np.int64(1))),
     "nothing": _gives(None),
+    "unsendable": _gives(lambda: None),
     "text_for_number": _gives(GenerationResult("A", "stop", 1, 1)),
     "number_for_text": _gives(_likely(-0.5)),
     "wrong_fields": _gives(_likely("much", is_greedy="maybe")),

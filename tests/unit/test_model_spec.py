@@ -256,12 +256,20 @@ def test_a_config_may_name_any_part_of_a_split_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("c.toml", 'path = "org/m"\nruntime = "ggfu"', "runtime = 'ggfu' is none of"),
+        (
+            "c.toml",
+            'path = "org/m"\nruntime = "ggfu"',
+            "unknown runtime 'ggfu'; did you mean 'gguf'?",
+        ),
         ("c.toml", "path = ", "TOMLDecodeError"),
         ("c.toml", "\xff", "UnicodeDecodeError"),
         ("c.toml", 'runtime = "hf"', 'names no model; add path = "…"'),
         ("c.toml", "path = 3", 'names no model; add path = "…"'),
-        ("c.toml", 'path = "org/m"\nlabel = ""', "label must be text"),
+        ("c.toml", 'path = "org/m"\nlabel = ""', "label = '' must be text"),
+        ("c.toml", 'path = "c.toml"', "path = 'c.toml' is another config; name the model"),
+        ("c.toml", 'path = "d.py"', "path = 'd.py' is another config; name the model"),
+        ("c.toml", 'path = "org/m"\nn_ctx = [1]', "n_ctx = [1] must be text, a number, or true"),
+        ("c.py", "model = {'path': 'o/m', 'n': lambda: 1}", "> must be text, a number, or true"),
         ("c.toml", 'path = "nothing.gguf"', "nothing.gguf: no such file"),
         ("c.py", "model = {", "SyntaxError"),
         ("c.py", "1 / 0", "ZeroDivisionError"),

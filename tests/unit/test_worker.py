@@ -5,6 +5,8 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -164,11 +166,30 @@ def test_weights_that_change_are_found_out(start: Nursery, tmp_path: Path) -> No
         worker.open()
 
 
+def test_an_engine_that_changes_is_found_out(start: Nursery) -> None:
+    """As by an update during a long run: what it stores would go under the old one's name."""
+    worker = start()
+    worker.open()
+    worker.spec = replace(worker.spec, options={**worker.spec.options, "n_ctx": 32})
+    worker.restart()
+    with pytest.raises(RunError, match="m: its engine or settings were changed during the run"):
+        worker.open()
+
+
+def test_no_room_for_a_process_is_named(start: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(process: BaseProcess) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(BaseProcess, "start", full)
+    with pytest.raises(RunError, match=r"m: no worker process can be started: .*unavailable"):
+        start()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"nonsense": 1}, "m: the faulty runtime has no option 'nonsense'"),
-        ({"n_ctx": 0}, "m: faulty options: Expected `int` >= 1"),
+        ({"n_ctx": 0}, "m: faulty option n_ctx=0: expected a whole number >= 1"),
         ({"path": "/nonexistent"}, "m: FileNotFoundError: "),
     ],
 )
