@@ -1,7 +1,6 @@
 """`list` and `doctor`: what is there, and what of it works here."""
 
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 import click
 
@@ -42,6 +41,8 @@ def benchmarks(every: bool) -> None:
 @click.command(short_help="Check what works here.")
 def doctor() -> None:
     """Check which runtimes and data sets work here, and say how to install the others."""
+    from importlib.metadata import PackageNotFoundError, version
+
     from pajamas_eval import __version__
     from pajamas_eval.registry import runtime_names
     from pajamas_eval.report.text import device

@@ -21,11 +21,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def points(value: float) -> str:
+def points(value: float, decimals: int = 1) -> str:
     """A difference of proportions in percentage points, signed."""
-    rounded = round(100 * value, 1)
+    rounded = round(100 * value, decimals)
     sign = "+" if rounded > 0 else MINUS if rounded < 0 else "±"
-    return f"{sign}{abs(rounded):.1f}"
+    return f"{sign}{abs(rounded):.{decimals}f}"
 
 
 def size(count: float) -> str:
@@ -39,7 +39,7 @@ def size(count: float) -> str:
 
 def rate(value: float) -> str:
     """A rate with about three digits."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def duration(seconds: float) -> str:
@@ -50,5 +50,10 @@ def duration(seconds: float) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 question`, `2 questions`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """`1 question`, `2,000 questions`."""
+    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def device(name: str) -> str:
+    """Where an engine runs; some write `CPU`, others `cpu`."""
+    return name.upper() if name in ("cpu", "cuda", "mps") else name

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from pajamas_eval.cli import main
+from pajamas_eval.runtime import Engine
 
 ENGINES = {"torch", "mlx", "mlx_lm", "llama_cpp", "transformers", "datasets", "tokenizers"}
 HEAVY = ENGINES | {"numpy", "scipy", "rich", "jinja2", "pyarrow"}
@@ -94,6 +96,46 @@ def test_list_runtimes_says_a_line_about_each() -> None:
     lines = run("list", "runtimes").output.splitlines()
     assert {line.split()[0] for line in lines} >= {"gguf", "hf", "mlx"}
     assert all(len(line.split()) > 2 for line in lines)
+
+
+def test_list_runtimes_names_the_aliases() -> None:
+    (hf,) = (x for x in run("list", "runtimes").output.splitlines() if x.startswith("hf "))
+    assert hf.endswith(" Also called huggingface, transformers.")
+
+
+def test_help_stands_alone() -> None:
+    compare, plan = (" ".join(run(x, "--help").output.split()) for x in ("compare", "plan"))
+    assert "Confidence of every verdict and interval. [default: 0.95" in compare
+    assert "Questions per benchmark; all by default." in compare
+    assert "Questions per benchmark. [default: 200" in plan
+
+
+def test_doctor_says_what_works_and_how_to_install_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engines = {"hf": Engine({"torch": "2.13"}, "cpu"), "gguf": Engine({"llama": "1"}, "CPU")}
+
+    def version(package: str) -> str:
+        if package == "datasets":
+            raise PackageNotFoundError
+        return "25.0"
+
+    monkeypatch.setattr("pajamas_eval.registry.runtime_names", lambda: ["gguf", "hf", "mlx"])
+    monkeypatch.setattr(
+        "pajamas_eval.worker.installed_engine", lambda name: engines.get(name, "its engine died")
+    )
+    monkeypatch.setattr("importlib.metadata.version", version)
+    result = run("doctor")
+    assert result.exception is None
+    assert result.output.splitlines()[1:] == [
+        "gguf     works on CPU: llama 1",
+        "hf       works on CPU: torch 2.13",
+        "mlx      missing: its engine died",
+        "         install it with: pip install 'pajamas-eval[mlx]'",
+        "hub      missing: data sets from the Hugging Face hub need the Python package 'datasets'",
+        "         install it with: pip install 'pajamas-eval[hub]'",
+        "parquet  data sets in parquet files: pyarrow 25.0",
+    ]
 
 
 def test_list_benchmarks_says_a_line_about_each() -> None:
