@@ -10,6 +10,7 @@ from pajamas_eval.document import Document
 from pajamas_eval.gate.findings import Finding, by_variant
 from pajamas_eval.report import sentences
 from pajamas_eval.report.gate_text import conclusion, measured, required, subject
+from pajamas_eval.report.tables import show_title
 from pajamas_eval.report.text import printable
 
 
@@ -19,7 +20,8 @@ def show(document: Document, findings: Sequence[Finding], console: Console) -> N
         _say(line, console)
     console.print()
     for label, of_variant in by_variant(findings).items():
-        console.print(_table(f"Gate: {label} against {document.baseline}", of_variant))
+        show_title(f"Gate: {label} against {document.baseline}", console)
+        console.print(_table(of_variant))
         for finding in of_variant:
             if finding.reason:
                 _say(f"{subject(finding.requirement)}: {finding.reason}.", console)
@@ -28,13 +30,8 @@ def show(document: Document, findings: Sequence[Finding], console: Console) -> N
         _say(conclusion(label, of_variant), console)
 
 
-def _table(title: str, findings: Sequence[Finding]) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=printable(title, markup=True),
-        title_justify="left",
-        pad_edge=False,
-    )
+def _table(findings: Sequence[Finding]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("requirement", overflow="fold")
     table.add_column(r"measured \[bounds]")
     table.add_column("required")

@@ -1,7 +1,7 @@
 """A gate's findings in words and figures."""
 
 from pajamas_eval.gate.findings import Finding, Outcome, Requirement, Unit, overall
-from pajamas_eval.report.text import MINUS, rate, size
+from pajamas_eval.report.text import MINUS, points, rate, size
 
 
 def subject(requirement: Requirement) -> str:
@@ -17,7 +17,9 @@ def measured(finding: Finding) -> str:
     text = _with_unit(_rounded(finding.figure, unit), unit)
     if finding.lower is None or finding.upper is None:
         return text
-    return f"{text} [{_rounded(finding.lower, unit)}, {_rounded(finding.upper, unit)}]"
+    # A divergence is never negative, though Student's bound of its mean may be.
+    lower = max(finding.lower, 0.0) if unit is Unit.NATS else finding.lower
+    return f"{text} [{_rounded(lower, unit)}, {_rounded(finding.upper, unit)}]"
 
 
 def required(requirement: Requirement) -> str:
@@ -54,7 +56,7 @@ def _with_unit(number: str, unit: Unit) -> str:
 def _rounded(value: float, unit: Unit) -> str:
     match unit:
         case Unit.POINTS:
-            return f"{100 * value:+.2f}".replace("-", MINUS)
+            return points(value, 2)
         case Unit.PERCENT:
             return f"{100 * value:.2f}"
         case Unit.TOKENS_PER_SECOND:

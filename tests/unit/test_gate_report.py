@@ -75,10 +75,10 @@ q4: broken (1 passed, 1 broken, 1 undecided, 1 not measured)
 @pytest.mark.parametrize(
     ("unit", "name", "figure", "threshold", "said", "limit"),
     [
-        (Unit.POINTS, "margin", 0.0, 0.0025, "+0.00 points", "> −0.25 points"),
+        (Unit.POINTS, "margin", 0.0, 0.0025, "±0.00 points", "> −0.25 points"),
         (Unit.PERCENT, "max_flips", 0.0333, 0.05, "3.33 %", "≤ 5 %"),
         (Unit.NATS, "max_mean_kl", 0.000_245, 0.02, "0.000245 nats", "≤ 0.02 nats"),
-        (Unit.TOKENS_PER_SECOND, "min_tokens", 1234.5, 20.0, "1234 tokens/s", "≥ 20 tokens/s"),
+        (Unit.TOKENS_PER_SECOND, "min_tokens", 1234.5, 20.0, "1,234 tokens/s", "≥ 20 tokens/s"),
         (Unit.BYTES, "max_size_gb", 4.2e9, 6e9, "4.20 GB", "≤ 6.00 GB"),
         (Unit.RATIO, "min_speed_ratio", 1.234, 0.9, "1.23 × baseline", "≥ 0.9 × baseline"),
     ],
@@ -97,6 +97,20 @@ def test_an_open_bound_is_shown_as_such() -> None:
         label="q4", requirement=requirement, figure=0.01, lower=0.005, upper=float("inf")
     )
     assert measured(finding) == "0.01 nats [0.005, ∞]"
+
+
+def test_no_divergence_is_shown_below_zero() -> None:
+    requirement = Requirement(name="max_mean_kl", unit=Unit.NATS, threshold=0.02)
+    finding = Finding(
+        label="q4", requirement=requirement, figure=0.00193, lower=-0.00417, upper=0.00802
+    )
+    assert measured(finding) == "0.00193 nats [0, 0.00802]"
+
+
+def test_a_title_is_not_wrapped_at_the_width_of_its_table() -> None:
+    made, findings = example()
+    made.baseline = "original " * 12
+    assert f"\nGate: q4 against {made.baseline.strip()}\n" in shown(made, findings[-1:])
 
 
 def test_one_line_says_what_it_comes_to() -> None:
