@@ -90,7 +90,7 @@ class PlainProgress:
         self._done += questions
         if time.monotonic() - self._spoke > PLAIN_EVERY_SECONDS:
             self._spoke = time.monotonic()
-            self._say(f"  {self._title}: {self._done} of {self._total}")
+            self._say(f"  {self._title}: {self._done:,} of {self._total:,}")
 
     def finish(self) -> None:
         """The model is through with the benchmark."""

@@ -240,11 +240,12 @@ def test_a_run_whose_folder_is_gone_says_so(place: Place) -> None:
 def test_a_store_says_what_it_holds(stored: Place) -> None:
     lines = stored.run("store", "info").stdout.splitlines()
     assert lines[0].startswith(f"{stored.store}: ")
-    assert re.fullmatch(r"\d+ responses; runs: 1 failed, \d+ finished", lines[1])
+    assert re.fullmatch(r"[\d,]+ responses; runs: 1 failed, \d+ finished", lines[1])
     assert any(
         re.fullmatch(r"  a: 164 responses \(faulty, digest [0-9a-f]{12}\)", x) for x in lines
     )
-    assert re.fullmatch(r"whole: \d+ responses, \d+ runs\n", stored.run("store", "verify").stdout)
+    whole = stored.run("store", "verify").stdout
+    assert re.fullmatch(r"whole: [\d,]+ responses, \d+ runs\n", whole)
 
 
 def test_an_empty_store(place: Place) -> None:
@@ -435,5 +436,5 @@ def test_a_store_without_room_ends_the_run_and_not_one_model_after_the_other(pla
     assert len(errors) == 1
     assert re.match(r"Error: (no room for|cannot read or write) the response store ", errors[0])
     assert place.calls("c") == [], "it would fare no better"
-    assert re.match(r"whole: \d+ responses, 2 runs\n", place.run("store", "verify").stdout)
+    assert re.match(r"whole: [\d,]+ responses, 2 runs\n", place.run("store", "verify").stdout)
     assert "failed" in place.run("runs").stdout
