@@ -1,13 +1,12 @@
-"""The table and the sentences of a plan."""
+"""The tables and the sentences of a plan."""
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from pajamas_eval.plan import Forecast
-from pajamas_eval.report.text import duration, percent, printable
+from pajamas_eval.report.tables import Column, Form, show_table, show_title
+from pajamas_eval.report.text import duration, percent, plural, printable
 
 
 def show_plan(
@@ -18,32 +17,49 @@ def show_plan(
     confidence: float,
 ) -> None:
     """What it takes to certify the margin, benchmark by benchmark."""
-    title = (
-        f"questions that prove a variant without loss no worse: margin {100 * margin:g}, "
-        f"power {100 * power:g} %, confidence {100 * confidence:g} %"
+    show_title("Questions that prove a variant without loss no worse:", console)
+    show_title(
+        f"margin {100 * margin:g}, power {100 * power:g} %, confidence {100 * confidence:g} %",
+        console,
     )
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    table.add_column("benchmark", overflow="fold", min_width=12)
-    table.add_column("variant", overflow="fold", min_width=8)
-    for heading in ("pilot", f"discordance\n\\[{100 * confidence:g} %]"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("questions\nneeded", "at most", "available", "expected\ntime"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for f in forecasts:
-        table.add_row(
-            printable(f.benchmark, markup=True),
-            printable(f.label, markup=True),
-            str(f.pilot),
-            rf"{percent(f.discordance)} \[{percent(f.discordance_lower)}, "
-            f"{percent(f.discordance_upper)}]",
-            f"{f.needed:,}",
-            f"{f.needed_at_most:,}",
-            f"{f.available:,}",
-            duration(f.seconds) if f.possible else "not enough",
-        )
-    console.print(table)
+    for benchmark in dict.fromkeys(f.benchmark for f in forecasts):
+        console.print()
+        _show_benchmark([f for f in forecasts if f.benchmark == benchmark], console, confidence)
     for line in _sentences(forecasts, margin):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _say(line, console)
+
+
+def _show_benchmark(forecasts: Sequence[Forecast], console: Console, confidence: float) -> None:
+    interval = f"{100 * confidence:g} %"
+    columns = [
+        Column("pilot", [f"{f.pilot:,}" for f in forecasts], Form.FULL),
+        Column(
+            f"discordance\n\\[{interval}]",
+            [
+                rf"{percent(f.discordance)} \[{percent(f.discordance_lower)}, "
+                f"{percent(f.discordance_upper)}]"
+                for f in forecasts
+            ],
+            Form.FULL,
+            "left",
+        ),
+        Column("questions\nneeded", [f"{f.needed:,}" for f in forecasts]),
+        Column("at most", [f"{f.needed_at_most:,}" for f in forecasts]),
+        Column(
+            "expected\ntime",
+            [duration(f.seconds) if f.possible else "not enough" for f in forecasts],
+        ),
+    ]
+    title = f"{forecasts[0].benchmark}: {plural(forecasts[0].available, 'question')} available"
+    labels = [f.label for f in forecasts]
+    if show_table(title, "variant", labels, lambda _: columns, console) < Form.FULL:
+        for f in forecasts:
+            _say(
+                f"{printable(f.label)}: discordance {percent(f.discordance)} %, {interval} "
+                f"interval {percent(f.discordance_lower)} to {percent(f.discordance_upper)}, "
+                f"in a pilot of {plural(f.pilot, 'question')}",
+                console,
+            )
 
 
 def _sentences(forecasts: Sequence[Forecast], margin: float) -> Iterator[str]:
@@ -54,10 +70,14 @@ def _sentences(forecasts: Sequence[Forecast], margin: float) -> Iterator[str]:
         yield (
             f"{printable(f.benchmark)} cannot certify {100 * margin:g} {points} for "
             f"{printable(f.label)}; its smallest margin is {100 * f.smallest_margin:.1f} "
-            f"({f.available:,} questions, {duration(f.seconds)})."
+            f"({plural(f.available, 'question')}, {duration(f.seconds)})."
         )
     yield (
         "Times are for the variant and the baseline together, on this machine, at the pilot's "
         "speed; more questions share more of their examples and are rather faster. "
         '"At most" is at the upper end of the discordance.'
     )
+
+
+def _say(line: str, console: Console) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -51,6 +51,13 @@ def of_run(document: Document) -> Iterator[str]:
             yield f"FAILED {printable(model.error)}"
 
 
+def of_models(document: Document) -> Iterator[str]:
+    """What a table of the models has no room for where the terminal is narrow."""
+    for model in document.models:
+        if known := model.identity:
+            yield f"{printable(model.label)}: {known.runtime}, {printable(known.quantization)}"
+
+
 def verdicts(document: Document) -> Iterator[str]:
     """The answer to the question that a comparison asks."""
     if not document.verdicts:
@@ -122,10 +129,10 @@ def _comparison(
     if settings.until_decided:
         asked, planned = len(answers.answers), len(record.questions)
         decided = comparison.verdict is not Verdict.UNDECIDED  # if not, one of the two failed
-        saved = f", {planned - asked} saved" if decided and asked < planned else ""
-        yield f"Asked {asked} of {plural(planned, 'question')}{saved}."
+        saved = f", {planned - asked:,} saved" if decided and asked < planned else ""
+        yield f"Asked {asked:,} of {plural(planned, 'question')}{saved}."
     if comparison.verdict is Verdict.UNDECIDED:
-        yield from _what_it_would_take(comparison, settings)
+        yield from _what_it_would_take(comparison, record)
 
 
 def _flips(comparison: Comparison, confidence: float) -> Iterator[str]:
@@ -133,9 +140,9 @@ def _flips(comparison: Comparison, confidence: float) -> Iterator[str]:
     interval = f"{100 * confidence:g} % interval"
     if flips:
         yield (
-            f"{flips} of {plural(count, 'question')} flip ({percent(comparison.flip_rate)} %, "
+            f"{flips:,} of {plural(count, 'question')} flip ({percent(comparison.flip_rate)} %, "
             f"{interval} {percent(comparison.flip_lower)} to {percent(comparison.flip_upper)}), "
-            f"{comparison.gains} to right and {comparison.losses} to wrong"
+            f"{comparison.gains:,} to right and {comparison.losses:,} to wrong"
             f"{_mcnemar(comparison.mcnemar_p)}; difference {points(comparison.difference)} points, "
             f"{interval} {points(comparison.lower)} to {points(comparison.upper)}."
         )
@@ -149,15 +156,16 @@ def _flips(comparison: Comparison, confidence: float) -> Iterator[str]:
         yield f"{plural(comparison.changed_wrong, 'wrong answer')} changed."
 
 
-def _what_it_would_take(comparison: Comparison, settings: RunSettings) -> Iterator[str]:
+def _what_it_would_take(comparison: Comparison, record: BenchmarkRecord) -> Iterator[str]:
     if comparison.missing:
         yield (
             f"{plural(comparison.missing, 'question')} without an answer "
             f"{'counts' if comparison.missing == 1 else 'count'} against either verdict."
         )
-    if comparison.further_questions:
-        further = "question" if comparison.further_questions == 1 else "questions"
-        yield f"About {comparison.further_questions:,} further {further} would decide."
+    if further := comparison.further_questions:
+        left = record.available - len(record.questions)
+        few = f"; the benchmark has {f'{left:,}' if left else 'no'} more" if left < further else ""
+        yield f"About {plural(further, 'further question')} would decide{few}."
     yield (
         f"With {plural(comparison.count, 'question')} and {percent(comparison.flip_rate)} % "
         "discordance the smallest margin this set can certify with 80 % power is "
@@ -173,7 +181,7 @@ def _mcnemar(p: float | None) -> str:
 
 def _fairness(document: Document) -> Iterator[str]:
     for check in document.fairness.tokens:
-        text = f"tokenization identical on {check.identical}/{check.total} requests"
+        text = f"tokenization identical on {check.identical:,}/{check.total:,} requests"
         if check.first_difference:
             text += f"; {printable(describe_difference(check))}"
         yield f"{printable(check.label)}: {text}"

@@ -1,11 +1,8 @@
 """The tables at the end of a run, with the sentences below them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
-from rich import box
-from rich.console import Console, JustifyMethod
-from rich.table import Table
+from rich.console import Console
 
 from pajamas_eval.document import (
     AnswerSet,
@@ -16,25 +13,20 @@ from pajamas_eval.document import (
     ScoreSummary,
 )
 from pajamas_eval.report import sentences
+from pajamas_eval.report.tables import Column, Form, show_table
 from pajamas_eval.report.text import percent, plural, points, printable, rate, size
 from pajamas_eval.summary import errors
-
-ANY_WIDTH = 10_000
-"""More characters than any table needs."""
 
 
 def show(document: Document, console: Console) -> None:
     """Everything a person wants to know, in the order of interest."""
     for record in document.benchmarks:
-        wide = _benchmark(document, record, wide=True)
-        unbounded = console.options.update(width=ANY_WIDTH)
-        fits = console.measure(wide, options=unbounded).maximum <= console.width
-        console.print(wide if fits else _benchmark(document, record, wide=False))
+        _show_benchmark(document, record, console)
         if audits := [a for a in document.audits if a.benchmark == record.name]:
-            console.print(_extraction(record, audits))
+            _show_extraction(record, audits, console)
         _say(sentences.of_benchmark(document, record), console)
         console.print()
-    console.print(_models(document))
+    _show_models(document, console)
     _say(sentences.of_run(document), console)
     if document.verdicts:
         console.print()
@@ -46,86 +38,73 @@ def _say(lines: Iterable[str], console: Console) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _models(document: Document) -> Table:
-    table = _empty("models")
-    for heading in ("runtime", "quantization"):
-        table.add_column(heading)
-    for heading in ("bits per\nweight", "size", "peak\nmemory", "loaded in"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for model in document.models:
-        known = model.identity
-        table.add_row(
-            printable(model.label, markup=True),
-            known.runtime if known else "?",
-            printable(known.quantization, markup=True) if known else "?",
-            f"{known.bits_per_weight:.2f}" if known else "?",
-            size(known.size_bytes) if known else "?",
-            size(model.peak_memory_bytes) if model.load_seconds else "not loaded",
-            f"{model.load_seconds:.1f} s" if model.load_seconds else "",
-        )
-    return table
+def _show_models(document: Document, console: Console) -> None:
+    models = document.models
+    known = [model.identity for model in models]
+    columns = [
+        Column("runtime", [k.runtime if k else "?" for k in known], Form.FULL, "left"),
+        Column(
+            "quantization",
+            [printable(k.quantization, markup=True) if k else "?" for k in known],
+            Form.FULL,
+            "left",
+        ),
+        Column("bits per\nweight", [f"{k.bits_per_weight:.2f}" if k else "?" for k in known]),
+        Column("size", [size(k.size_bytes) if k else "?" for k in known]),
+        Column(
+            "peak\nmemory",
+            [size(m.peak_memory_bytes) if m.load_seconds else "not loaded" for m in models],
+        ),
+        Column("loaded in", [f"{m.load_seconds:.1f} s" if m.load_seconds else "" for m in models]),
+    ]
+    labels = [model.label for model in models]
+    if show_table("models", "model", labels, lambda _: columns, console) < Form.FULL:
+        _say(sentences.of_models(document), console)
 
 
-def _empty(title: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    table.add_column("model", overflow="fold")
-    return table
+def _show_benchmark(document: Document, record: BenchmarkRecord, console: Console) -> None:
+    show_table(
+        _title(record),
+        "model",
+        [answers.label for answers in record.answer_sets],
+        lambda form: _columns(document, record, form is Form.FULL),
+        console,
+    )
 
 
-@dataclass(frozen=True)
-class _Column:
-    """One column with a cell for each model.
-
-    Attributes:
-        wide: Whether it is left out of a narrow terminal; the sentences say most of it too.
-    """
-
-    heading: str
-    cells: list[str]
-    wide: bool = False
-    justify: JustifyMethod = "right"
-
-
-def _benchmark(document: Document, record: BenchmarkRecord, *, wide: bool) -> Table:
-    table = _empty(_title(record))
-    columns = [c for c in _columns(document, record, wide) if wide or not c.wide]
-    for column in columns:
-        table.add_column(column.heading, justify=column.justify, no_wrap=True)
-    labels = [printable(answers.label, markup=True) for answers in record.answer_sets]
-    for row in zip(labels, *(column.cells for column in columns), strict=True):
-        table.add_row(*row)
-    return table
+def _show_extraction(
+    record: BenchmarkRecord, audits: Sequence[ExtractionAudit], console: Console
+) -> None:
+    columns = [
+        Column("correct", [f"{a.correct:,}" for a in audits]),
+        Column("wrong", [f"{a.wrong:,}" for a in audits]),
+        Column("unparsed", [f"{a.unparseable:,}" for a in audits]),
+        Column("cut\noff", [f"{a.cut_off:,}" for a in audits]),
+        Column("errors", [f"{a.errors:,}" for a in audits]),
+    ]
+    title = f"{record.name}: what became of the generated texts"
+    show_table(title, "model", [a.label for a in audits], lambda _: columns, console)
 
 
-def _extraction(record: BenchmarkRecord, audits: Sequence[ExtractionAudit]) -> Table:
-    table = _empty(f"{record.name}: what became of the generated texts")
-    for heading in ("correct", "wrong", "unparsed", "cut off", "errors"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for audit in audits:
-        counts = (audit.correct, audit.wrong, audit.unparseable, audit.cut_off, audit.errors)
-        table.add_row(printable(audit.label, markup=True), *map(str, counts))
-    return table
-
-
-def _columns(document: Document, record: BenchmarkRecord, wide: bool) -> Iterator[_Column]:
+def _columns(document: Document, record: BenchmarkRecord, wide: bool) -> Iterator[Column]:
     sets = record.answer_sets
     interval = f"\n\\[{100 * document.settings.confidence:g} %]"
     first, *others = record.metrics
-    yield _Column(
-        first + interval if wide else "\n".join(first.rsplit("_", 1)),
+    yield Column(
+        first + interval if wide else first.replace("_", "\n"),
         [_percent(_score(document, record.name, a.label, first), wide) for a in sets],
         justify="left" if wide else "right",
     )
     for metric in others:
-        yield _Column(
+        yield Column(
             "\n".join(metric.rsplit("_", 1)).replace("_", " "),
             [_percent(_score(document, record.name, a.label, metric), False) for a in sets],
-            wide=True,
+            Form.FULL,
         )
     if len(document.models) > 1:
         found = [sentences.find(document, record.name, a.label, first) for a in sets]
         baseline = [a.label == document.baseline for a in sets]
-        yield _Column(
+        yield Column(
             "difference" + interval if wide else "difference",
             [
                 _difference(c, wide) or ("baseline" if is_baseline else "")
@@ -133,17 +112,19 @@ def _columns(document: Document, record: BenchmarkRecord, wide: bool) -> Iterato
             ],
             justify="left" if wide else "right",
         )
-        yield _Column(
-            "flips\n+/−", [f"{c.gains}/{c.losses}" if c and c.count else "" for c in found]
+        yield Column(
+            "flips\n+/−",
+            [f"{c.gains:,}/{c.losses:,}" if c and c.count else "" for c in found],
+            Form.NARROW,
         )
-        yield _Column(
+        yield Column(
             f"verdict\n(margin {100 * document.settings.margin:g})",
             [(c.verdict or "noise") if c and c.count else "" for c in found],
             justify="left",
         )
     if any(errors(a) for a in sets):
-        yield _Column("errors", [str(len(errors(a))) for a in sets])
-    yield _Column("tokens/s", [_speed(a) for a in sets])
+        yield Column("errors", [f"{len(errors(a)):,}" for a in sets], Form.NARROW)
+    yield Column("tokens/s", [_speed(a) for a in sets])
 
 
 def _percent(score: ScoreSummary, with_interval: bool) -> str:
@@ -172,7 +153,7 @@ def _speed(answers: AnswerSet) -> str:
 def _title(record: BenchmarkRecord) -> str:
     asked = plural(len(record.questions), "question")
     if len(record.questions) < record.available:
-        asked = f"{len(record.questions)} of {record.available} questions"
+        asked = f"{len(record.questions):,} of {record.available:,} questions"
     return f"{record.name}: {asked}, {record.shots}-shot"
 
 

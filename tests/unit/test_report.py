@@ -13,7 +13,7 @@ from pajamas_eval.document import AnswerSet, Document, TokenDifference
 from pajamas_eval.report.progress import BarProgress, PlainProgress, progress_for
 from pajamas_eval.report.sentences import of_benchmark, verdicts
 from pajamas_eval.report.terminal import show
-from pajamas_eval.report.text import percent, plural, points, printable, rate, size
+from pajamas_eval.report.text import device, percent, plural, points, printable, rate, size
 from pajamas_eval.summary import summarize
 
 EVIL = "a\x1b[31mb\x07c\x9bd\u202ee\rf\x7fg"
@@ -69,19 +69,19 @@ quiz: 100 of 250 questions, 0-shot
          acc                 difference          flips   verdict
  model   [95 %]              [95 %]                +/−   (margin 1)   errors   tokens/s
  ──────────────────────────────────────────────────────────────────────────────────────
- base    60.0 [50.2, 69.1]   baseline                                      0       2000
- q4      57.0 [47.2, 66.3]   −3.0 [−9.5, +2.7]     2/5   undecided         0      66666
- q2      59.2 [49.3, 68.4]   ±0.0 [−3.8, +3.8]     0/0   undecided         2       2000
+ base    60.0 [50.2, 69.1]   baseline                                      0      2,000
+ q4      57.0 [47.2, 66.3]   −3.0 [−9.5, +2.7]     2/5   undecided         0     66,666
+ q2      59.2 [49.3, 68.4]   ±0.0 [−3.8, +3.8]     0/0   undecided         2      2,000
 
 q4 is undecided: 7 of 100 questions flip (7.0 %, 95 % interval 3.4 to 13.7), 2 to right and 5 \
 to wrong (McNemar p = 0.45); difference −3.0 points, 95 % interval −9.5 to +2.7. About 354 \
-further questions would decide. With 100 questions and 7.0 % discordance the smallest margin \
-this set can certify with 80 % power is 6.6 points.
+further questions would decide; the benchmark has 150 more. With 100 questions and 7.0 % \
+discordance the smallest margin this set can certify with 80 % power is 6.6 points.
 q4: 1 prompt did not fit in the context and lost text on the left
 q2 is undecided: right and wrong on the same 98 questions as the baseline; difference ±0.0 \
 points, 95 % interval −3.8 to +3.8. 2 questions without an answer count against either verdict. \
-About 170 further questions would decide. With 98 questions and 0.0 % discordance the smallest \
-margin this set can certify with 80 % power is 2.7 points.
+About 170 further questions would decide; the benchmark has 150 more. With 98 questions and 0.0 % \
+discordance the smallest margin this set can certify with 80 % power is 2.7 points.
 q2 failed on 2 questions, not counted as wrong: no room
 q2: smaller batches
 Note: this is made up
@@ -119,10 +119,59 @@ def test_a_narrow_terminal_shows_whole_names_and_verdicts() -> None:
     assert "\n".join(table[3:]).rstrip() == (
         " model    acc   difference     +/−   (margin 1)   errors   tokens/s\n"
         " ──────────────────────────────────────────────────────────────────\n"
-        " base    60.0     baseline                             0       2000\n"
-        " q4      57.0         −3.0     2/5   undecided         0      66666\n"
-        " q2      59.2         ±0.0     0/0   undecided         2       2000"
+        " base    60.0     baseline                             0      2,000\n"
+        " q4      57.0         −3.0     2/5   undecided         0     66,666\n"
+        " q2      59.2         ±0.0     0/0   undecided         2      2,000"
     )
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_shows_whole_models(width: int) -> None:
+    made = document(
+        [answer_set(label, {"a": 1.0}) for label in ("original-16bit", "demo-mlx-8bit")]
+    )
+    for model in made.models:
+        model.identity = identity(runtime="mlx", quantization="8-bit, groups of 64")
+    summarize(made)
+    table = [
+        line.rstrip() for line in shown(made, width=width).partition("\nmodels\n")[2].split("\n")
+    ]
+    assert table[1:8] == [
+        "                  bits per                peak",
+        " model              weight      size    memory   loaded in",
+        " ─────────────────────────────────────────────────────────",
+        " original-16bit       4.50   12.3 MB   1.50 GB       0.5 s",
+        " demo-mlx-8bit        4.50   12.3 MB   1.50 GB       0.5 s",
+        "",
+        "original-16bit: mlx, 8-bit, groups of 64",
+    ]
+
+
+def test_the_narrowest_terminal_shows_whole_headings_and_verdicts() -> None:
+    made = quiz()
+    record = made.benchmarks[0]
+    record.metrics = ["exact_match_strict"]
+    for answers in record.answer_sets:
+        for given in answers.answers:
+            given.scores = dict(zip(record.metrics, given.scores.values(), strict=False))
+    summarize(made)
+    table = [line.rstrip() for line in shown(made, width=54).splitlines()[2:9]]
+    assert "\n".join(table) == (
+        "          exact\n"
+        "          match                verdict\n"
+        " model   strict   difference   (margin 1)   tokens/s\n"
+        " ───────────────────────────────────────────────────\n"
+        " base      60.0     baseline                   2,000\n"
+        " q4        57.0         −3.0   undecided      66,666\n"
+        " q2        59.2         ±0.0   undecided       2,000"
+    )
+
+
+def test_a_title_is_not_wrapped_at_the_width_of_its_table() -> None:
+    made = document([answer_set("q", {"a": 1.0})], available=1319)
+    made.benchmarks[0].name = "pajamas_knowledge [x]"
+    summarize(made)
+    assert shown(made).startswith("pajamas_knowledge [x]: 1 of 1,319 questions, 0-shot\n")
 
 
 def test_a_single_model_is_compared_with_nothing() -> None:
@@ -147,8 +196,9 @@ def test_what_became_of_generated_texts_is_counted_at_any_width() -> None:
     for width in (60, 200):
         lines = [line.split() for line in shown(made, width=width).splitlines()]
         start = lines.index(["quiz:", "what", "became", "of", "the", "generated", "texts"])
-        table = lines[start : start + 7]
-        assert ["model", "correct", "wrong", "unparsed", "cut", "off", "errors"] in table
+        table = lines[start : start + 8]
+        assert ["cut"] in table
+        assert ["model", "correct", "wrong", "unparsed", "off", "errors"] in table
         assert ["base", "1", "1", "1", "1", "1"] in table
         assert ["q[4]", "5", "0", "0", "0", "0"] in table
 
@@ -158,7 +208,7 @@ def test_a_model_without_answers_has_no_score() -> None:
     made.models[1].identity = None
     summarize(made)
     row, described = (x for x in shown(made).splitlines() if x.startswith(" q4 "))
-    assert row.split() == ["q4", "no", "answers", "1", "2000"]
+    assert row.split() == ["q4", "no", "answers", "1", "2,000"]
     assert described.split() == ["q4", "?", "?", "?", "?", "1.50", "GB", "0.5", "s"]
     assert "q4 and the baseline answered no question in common." in shown(made)
 
@@ -224,9 +274,9 @@ def sentence(sets: list[AnswerSet], **settings: Any) -> str:
             0.01,
             "q4 is undecided: 7 of 100 questions flip (7.0 %, 95 % interval 3.4 to 13.7), 2 "
             "to right and 5 to wrong (McNemar p = 0.45); difference −3.0 points, 95 % "
-            "interval −9.5 to +2.7. About 354 further questions would decide. With 100 "
-            "questions and 7.0 % discordance the smallest margin this set can certify with "
-            "80 % power is 6.6 points.",
+            "interval −9.5 to +2.7. About 354 further questions would decide; the benchmark "
+            "has no more. With 100 questions and 7.0 % discordance the smallest margin this set "
+            "can certify with 80 % power is 6.6 points.",
         ),
         (
             pairs(0, 0, 100),
@@ -246,8 +296,8 @@ def sentence(sets: list[AnswerSet], **settings: Any) -> str:
             0.01,
             "q4 is undecided: right and wrong on the same 1 question as the baseline; "
             "difference ±0.0 points, 95 % interval −79.3 to +79.3. About 267 further "
-            "questions would decide. With 1 question and 0.0 % discordance the smallest "
-            "margin this set can certify with 80 % power is 73.0 points.",
+            "questions would decide; the benchmark has no more. With 1 question and 0.0 % "
+            "discordance the smallest margin this set can certify with 80 % power is 73.0 points.",
         ),
     ],
 )
@@ -313,9 +363,21 @@ def test_a_p_value_too_small_for_a_float_is_small_all_the_same() -> None:
     assert "(McNemar p < 0.001)" in sentence(pairs(0, 1200, 10))
 
 
-def test_a_single_further_question_is_one() -> None:
-    assert "About 1 further question would decide." in sentence(pairs(0, 0, 267))
-    assert "About 2 further questions would decide." in sentence(pairs(0, 0, 266))
+@pytest.mark.parametrize(
+    ("same", "available", "words"),
+    [
+        (267, 267, "About 1 further question would decide; the benchmark has no more."),
+        (266, 267, "About 2 further questions would decide; the benchmark has 1 more."),
+        (266, 268, "About 2 further questions would decide."),
+    ],
+)
+def test_what_would_decide_is_set_beside_what_the_benchmark_has(
+    same: int, available: int, words: str
+) -> None:
+    made = document(pairs(0, 0, same), available=available)
+    summarize(made)
+    (line,) = of_benchmark(made, made.benchmarks[0])
+    assert f" {words} With " in line
 
 
 def test_an_early_verdict_says_how_many_questions_it_saved() -> None:
@@ -408,6 +470,10 @@ def test_points(value: float, text: str) -> None:
     assert points(value) == text
 
 
+def test_points_with_more_decimals() -> None:
+    assert [points(x, 2) for x in (0.0, 0.0004, -0.0004)] == ["±0.00", "+0.04", "−0.04"]
+
+
 @pytest.mark.parametrize(
     ("count", "text"),
     [
@@ -425,17 +491,24 @@ def test_size(count: int, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0.0"), (7.25, "7.2"), (99.94, "99.9"), (100, "100"), (12345.6, "12346")],
+    [(0, "0.0"), (7.25, "7.2"), (99.94, "99.9"), (100, "100"), (12345.6, "12,346")],
 )
 def test_rate(value: float, text: str) -> None:
     assert rate(value) == text
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 questions"), (1, "1 question"), (2, "2 questions")]
+    ("count", "text"), [(0, "0 questions"), (1, "1 question"), (1400, "1,400 questions")]
 )
 def test_plural(count: int, text: str) -> None:
     assert plural(count, "question") == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("cpu", "CPU"), ("CPU", "CPU"), ("mps", "MPS"), ("Metal", "Metal")]
+)
+def test_device(name: str, text: str) -> None:
+    assert device(name) == text
 
 
 def test_printable_keeps_letters_lines_and_tabs() -> None:
