@@ -74,15 +74,19 @@ class DataSource:
             folder = Path(str(files(dataset.package))) / "data" / dataset.folder
             return _read_jsonl(folder / f"{split}.jsonl", row_type)
         if self.folder:
-            if not self.folder.is_dir():
-                raise UsageError(f"the data folder {self.folder} does not exist")
+            try:
+                os.listdir(self.folder)
+            except OSError as error:
+                raise UsageError(
+                    f"cannot read the data folder {self.folder}: {error.strerror}"
+                ) from None
             return _read_folder(self.folder / dataset.folder, split, row_type)
         return _read_hub(dataset, split, row_type)
 
 
 def _read_folder(folder: Path, split: str, row_type: type[AnyRow]) -> Iterator[AnyRow]:
     jsonl = folder / f"{split}.jsonl"
-    if jsonl.is_file():
+    if os.path.isfile(jsonl):  # false where a folder may not be looked into
         return _read_jsonl(jsonl, row_type)
     parquet = sorted([*folder.glob(f"{split}.parquet"), *folder.glob(f"{split}-*.parquet")])
     if parquet:

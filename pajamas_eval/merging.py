@@ -72,8 +72,8 @@ def merged(
             ours, theirs = getattr(first.settings, setting), getattr(document.settings, setting)
             if ours != theirs:
                 raise UsageError(
-                    f"not comparable: {setting.replace('_', ' ')} is {ours} in {first_name} and "
-                    f"{theirs} in {name}"
+                    f"not comparable: {_said(setting, ours)} in {first_name} and "
+                    f"{_said(setting, theirs)} in {name}"
                 )
     labels = _labels(documents)
     records = [
@@ -142,6 +142,18 @@ def merged(
     return document
 
 
+def _said(setting: str, value: object) -> str:
+    """A setting as the option it comes from, where there is one."""
+    if setting == "context_length":
+        return f"a context of {value} tokens"
+    option = "--apply-chat-template" if setting == "chat_template" else f"--{setting}"
+    option = option.replace("_", "-")
+    if isinstance(value, bool) or setting == "chat_template":
+        digest = f" ({value[:12]})" if isinstance(value, str) else ""
+        return f"{option if value else 'no ' + option}{digest}"
+    return f"{option} {value}" if value is not None else f"no {option}"
+
+
 def _labels(documents: Sequence[tuple[str, Document]]) -> list[dict[str, str]]:
     """The label in the merged document of each model, by its own label."""
     seen: set[str] = set()
@@ -171,18 +183,26 @@ def _record(
             return None
         records.append((run, found))
     first_run, first = records[0]
-    asked = [(q.doc_id, q.prompt_hash) for q in first.questions]
     for run, record in records[1:]:
-        if [(q.doc_id, q.prompt_hash) for q in record.questions] != asked:
-            raise UsageError(
-                f"not comparable: {first_run} and {run} asked different questions of {name} "
-                "(another --limit, or other data)"
-            )
+        for what, fields in _ALIKE.items():
+            if _fields(record, fields) != _fields(first, fields):
+                raise UsageError(f"not comparable: {first_run} and {run} {what.format(name)}")
     for (_, record), renamed in zip(records, labels, strict=True):
         for answers in record.answer_sets:
             answers.label = renamed[answers.label]
     first.answer_sets = [a for _, record in records for a in record.answer_sets]
     return first
+
+
+_ALIKE = {
+    "asked different questions of {} (another --limit, or other data)": ("doc_id", "prompt_hash"),
+    "asked {} with other data, such as other right answers": ("gold", "doc_hash"),
+}
+"""What is wrong where these fields of the questions differ."""
+
+
+def _fields(record: BenchmarkRecord, names: Sequence[str]) -> list[list[str]]:
+    return [[getattr(question, name) for name in names] for question in record.questions]
 
 
 def _token_checks(document: Document) -> list[TokenCheck]:

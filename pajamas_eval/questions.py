@@ -83,7 +83,11 @@ def prepare(
     """
     count = benchmark.default_shots if shots is None else shots
     if benchmark.max_shots is not None and count > benchmark.max_shots:
-        raise UsageError(f"{benchmark.name} has at most {benchmark.max_shots} few-shot examples")
+        most = f"at most {benchmark.max_shots}" if benchmark.max_shots else "no"
+        raise UsageError(
+            f"{benchmark.name} has {most} few-shot examples, not {count}; choose other benchmarks "
+            "with --benchmarks, or another number with --shots"
+        )
     docs = benchmark.docs(data)
     chosen = benchmark.choose_shots(data, docs, count, seed)
     indices: Sequence[int] = range(len(docs))

@@ -28,7 +28,7 @@ class Recording:
             asked: What the user asked for, with a JSON form.
         """
         self._store = store
-        self._logs: set[Path] = set()
+        self._logs: set[str] = set()  # in lower case: some file systems know no other
         self.number = store.runs.begin(
             asked, machine=this_machine(), versions={"pajamas-eval": __version__}
         )
@@ -43,9 +43,9 @@ class Recording:
         name = f"run{self.number}-{file_name(label)}"
         # Labels may differ in nothing that a file name can show.
         names = chain([name], (f"{name}-{number}" for number in count(2)))
-        log = next(path for n in names if (path := folder / f"{n}.log") not in self._logs)
-        self._logs.add(log)
-        return log
+        free = next(n for n in names if n.casefold() not in self._logs)
+        self._logs.add(free.casefold())
+        return folder / f"{free}.log"
 
     @property
     def how_to_go_on(self) -> str:

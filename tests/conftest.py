@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 _STORE_FOLDER = tempfile.mkdtemp(prefix="pajamas-eval-")
 atexit.register(shutil.rmtree, _STORE_FOLDER, ignore_errors=True)
 os.environ["PAJAMAS_EVAL_STORE"] = os.path.join(_STORE_FOLDER, "responses.sqlite")
+
+# Tests that run in the background ignore Ctrl-C, and so would every command that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 DEMO_MODEL = ROOT / "examples" / "demo_model"

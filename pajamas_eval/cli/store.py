@@ -89,8 +89,9 @@ def prune(older_than: float | None, model: str | None, store: Path | None) -> No
     age = None if older_than is None else timedelta(days=older_than)
     with _opened(store) as opened:
         removed = prune(opened, older_than=age, model=model)
+        logs = list(log_folder(opened).glob("run*.log"))  # before the runs: none is newer than they
         left = {f"run{run.id}-" for run in opened.runs.all()}
-        for log in log_folder(opened).glob("run*.log"):
+        for log in logs:
             if log.name.partition("-")[0] + "-" not in left:
                 log.unlink(missing_ok=True)
     click.echo(

@@ -213,7 +213,7 @@ def test_missing_data(tmp_path: Path) -> None:
     line = complaint("run", "gguf[path=x.gguf]", "-b", "gsm8k", "--data", tmp_path)
     assert "test.jsonl" in line
     line = complaint("run", "gguf[path=x.gguf]", "-b", "gsm8k", "--data", tmp_path / "no")
-    assert "does not exist" in line
+    assert "cannot read the data folder" in line
 
 
 def test_hub_out_of_reach() -> None:

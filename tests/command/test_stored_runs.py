@@ -121,10 +121,10 @@ def test_benchmarks_that_only_one_run_asked_are_left_out_and_named(stored: Place
                              "mmlu_anatomy (another --limit, or other data)"),
         (("run:3", "run:1"), "not comparable: run:3 and run:1 asked different questions of "
                              "mmlu_anatomy (another --limit, or other data)"),
-        (("run:1", "run:4"), "not comparable: shots is 0 in run:1 and 1 in run:4"),
-        (("run:1", "run:5"), "not comparable: seed is 1234 in run:1 and 7 in run:5"),
-        (("run:1", "run:9"), "not comparable: exact is False in run:1 and True in run:9"),
-        (("run:1", "run:2", "run:5"), "not comparable: seed is 1234 in run:1 and 7 in run:5"),
+        (("run:1", "run:4"), "not comparable: --shots 0 in run:1 and --shots 1 in run:4"),
+        (("run:1", "run:5"), "not comparable: --seed 1234 in run:1 and --seed 7 in run:5"),
+        (("run:1", "run:9"), "not comparable: no --exact in run:1 and --exact in run:9"),
+        (("run:1", "run:2", "run:5"), "not comparable: --seed 1234 in run:1 and --seed 7 in run:5"),
         (("run:1", "run:1"), "run 1 stands twice"),
         (("run:1", "run:01"), "run 1 stands twice"),
         (("run:1", "run:7"), "run 7 left no result; go on with it: pajamas-eval compare "

@@ -165,7 +165,7 @@ def test_list_all_benchmarks_shows_subjects_and_groups() -> None:
         (["run", "org/a", "-b", "gms8k"], "unknown benchmark 'gms8k'; did you mean 'gsm8k'?"),
         (["run", "org/a", "-b", " , "], "no benchmark is named"),
         (["run", "org/a", "--json", "no/such/x.json"], "the folder no/such does not exist"),
-        (["run", "org/a", "-b", "mmlu", "--data", "nowhere"], "data folder nowhere does not exist"),
+        (["run", "org/a", "-b", "mmlu", "--data", "nowhere"], "data folder nowhere: No such file"),
         (["run", "org/a", "--limit", "0"], "Invalid value for '--limit'"),
     ],
 )

@@ -522,7 +522,8 @@ def test_a_split_without_rows_is_named(tmp_path: Path) -> None:
 
 def test_a_missing_data_folder_is_named(tmp_path: Path) -> None:
     message = refused(Gsm8k("gsm8k"), DataSource(tmp_path / "nowhere"))
-    assert message == f"the data folder {tmp_path / 'nowhere'} does not exist"
+    folder = tmp_path / "nowhere"
+    assert message == f"cannot read the data folder {folder}: No such file or directory"
 
 
 def test_the_data_folder_may_come_from_the_environment(
@@ -565,7 +566,10 @@ def test_the_built_in_sets_need_no_data_folder(tmp_path: Path) -> None:
 
 def test_mmlu_has_five_examples_at_most() -> None:
     message = refused(Mmlu("mmlu"), DataSource(), shots=6)
-    assert message == "mmlu has at most 5 few-shot examples"
+    assert message == (
+        "mmlu has at most 5 few-shot examples, not 6; choose other benchmarks with --benchmarks, "
+        "or another number with --shots"
+    )
 
 
 def test_mmlu_says_which_subject_has_too_few_examples(tmp_path: Path) -> None:
