@@ -104,22 +104,30 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Engine(msgspec.Struct, frozen=True):
-    """An installed engine: its packages with their versions, and the device it would use."""
+    """An installed engine.
+
+    Attributes:
+        versions: Version of each package that affects the answer.
+        device: The device it would use, in a word or two.
+        build: What else decides its kernels, in the engine's own words: how it was built, and for
+            which hardware.
+    """
 
     versions: dict[str, str]
     device: str
+    build: str = ""
 
 
 @dataclass(slots=True)
 class Usage:
-    """What answering cost so far; `reset` starts a new count.
+    """What answering one list of requests cost so far.
 
     Attributes:
         evaluated_tokens: Tokens the engine ran, padding included.
         ideal_tokens: Tokens it would run if every distinct prefix were computed once.
         generated_tokens: New tokens, included in `evaluated_tokens`.
         engine_seconds: Wall time spent in the engine.
-        device_memory_bytes: Peak memory on a device of its own; 0 where it is the process's own.
+        device_memory_bytes: Peak memory on a device that the process's own does not include.
         batching: How much was run at once, in words.
         packing: Digest of what was run together: with equal packing, an engine on the same machine
             gives the same bits.

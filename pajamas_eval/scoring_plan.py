@@ -9,6 +9,7 @@ those may come in two stages, first what several rows share (a question), then w
 (its choices).
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -38,12 +39,14 @@ class Budget:
         rows: Rows of one step.
         outputs: Places whose logits are read in one step.
         padding: Padding tokens of one step.
+        cells: Tokens of a packed step and its base together.
     """
 
     tokens: int
     rows: int
     outputs: int
     padding: int = 0
+    cells: int = sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,8 @@ class PrefixTree:
             outputs += self.reads[last]
             if self.shared[last] < base or self.first_reads[last] < base:
                 return last
-            if tokens > budget.tokens or outputs > budget.outputs:
+            too_many = tokens > budget.tokens or base + tokens > budget.cells
+            if too_many or outputs > budget.outputs:
                 break
             last += 1
         else:

@@ -5,6 +5,7 @@ a text is truncated, where a stop string cuts, and how batches shrink when memor
 decided here, once.
 """
 
+import sys
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -59,6 +60,11 @@ class TokenRuntime(TokenReader):
     """Whether one batch of the engine can hold a prefix tree; if not, rows are padded."""
     shares_prefix: bool = True
     """Whether the model's cache can be shared; an adapter finds out when it loads the model."""
+    original_context_length: int = sys.maxsize
+    """Most tokens of a sequence that the model rotates by its short factors, where it has two sets
+    of them (LongRoPE). Engines choose a set for all that they run at once, so longer sequences are
+    run apart from shorter ones and share nothing: the choice is a sequence's own, whatever is run
+    before or beside it."""
 
     def __init__(self, options: RuntimeOptions) -> None:
         super().__init__(options)
@@ -91,7 +97,7 @@ class TokenRuntime(TokenReader):
         """Advance each until it is finished, yielding each then. Raises `OutOfMemoryError`."""
 
     def device_memory_bytes(self) -> int:
-        """Peak memory on a device of its own; 0 where memory is the process's own."""
+        """Peak memory on a device, beyond what the process's own includes."""
         return 0
 
     @property
@@ -170,19 +176,23 @@ class TokenRuntime(TokenReader):
 
     def _score_rows(self, rows: Sequence[Row]) -> Iterator[tuple[int, str | None]]:
         """Scores all rows as planned. Yields (row, error or nothing)."""
-        tree = PrefixTree(
-            [row.tokens for row in rows],
-            [min(row.positions) for row in rows],
-            [len(set(row.positions)) for row in rows],
-            sharing=self.shares_prefix and not self.options.exact,
-        )
-        self.usage.ideal_tokens += tree.distinct_tokens
         if self.options.exact:
             self.budget.rows = 1
         self._packing = blake3()
-        plan = tree.packed if self.runs_subtrees else tree.padded
-        for step in plan(self.budget):
-            yield from self._score_step(rows, tree, step)
+        for long in (False, True):
+            chosen = [i for i, row in enumerate(rows) if self._is_long(len(row.tokens)) == long]
+            part = [rows[i] for i in chosen]
+            tree = PrefixTree(
+                [row.tokens for row in part],
+                [min(row.positions) for row in part],
+                [len(set(row.positions)) for row in part],
+                sharing=self.shares_prefix and not self.options.exact and not long,
+            )
+            self.usage.ideal_tokens += tree.distinct_tokens
+            plan = tree.packed if self.runs_subtrees else tree.padded
+            for step in plan(self.budget):
+                for i, error in self._score_step(part, tree, step):
+                    yield chosen[i], error
         self.forget()
         self.usage.batching = (
             "one sequence at a time"
@@ -191,6 +201,10 @@ class TokenRuntime(TokenReader):
         )
         self.usage.packing = self._packing.hexdigest()
         self.usage.device_memory_bytes = self.device_memory_bytes()
+
+    def _is_long(self, length: int) -> bool:
+        """Whether a sequence of so many tokens is rotated by the long factors."""
+        return length > self.original_context_length
 
     def sharing_is_exact(self) -> bool:
         """Tries whether this model gives the same after a shared base as without one.
@@ -343,7 +357,10 @@ class TokenRuntime(TokenReader):
         alone = False
         started = time.perf_counter()
         while waiting:
-            group = list(waiting.values())[: 1 if alone else None]
+            left = list(waiting.values())
+            short = [g for g in left if not self._is_long(len(g.prompt) + g.max_tokens)]
+            # A long one may change its factors where it grows past the limit, so it goes alone.
+            group = (short or left[:1])[: 1 if alone else None]
             base = len(self.shared_prompt(group))
             packing.update(repr((base, self.batch_sequences, len(group))).encode())
             for generation in group:
@@ -374,8 +391,8 @@ class TokenRuntime(TokenReader):
                 for generation in waiting.values():  # some may be finished, but not handed over
                     generation.restart()
             else:
-                left = [g.index for g in group if g.index in waiting]
-                assert not left, f"the engine left out requests {left}"
+                missing = [g.index for g in group if g.index in waiting]
+                assert not missing, f"the engine left out requests {missing}"
         self.usage.batching = (
             "one text at a time"
             if self.batch_sequences == 1

@@ -2,11 +2,13 @@
 
 import ctypes
 import os
+import resource
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from glob import escape
 from pathlib import Path
 from types import ModuleType
@@ -37,7 +39,12 @@ SEQUENCES = 128
 GENERATION_CELLS = 16384
 """Cells of the KV cache for all texts being generated together; one text always has its room."""
 
+CONTEXT_BLOCK = 256
+"""Tokens by whose multiples llama.cpp makes contexts of streams."""
+
 _LOG_ERROR = 4
+_GPU, _INTEGRATED_GPU = 1, 2
+"""Types of ggml's devices; the latter uses the machine's memory."""
 
 
 class GgufOptions(RuntimeOptions, frozen=True, kw_only=True):
@@ -70,11 +77,12 @@ class GgufRuntime(TokenRuntime):
         llama = _llama()
         gpu = llama.llama_supports_gpu_offload()
         device = ("Metal" if sys.platform == "darwin" else "GPU") if gpu else "CPU"
-        return Engine({"llama-cpp-python": _version()}, device)
+        kernels = " ".join(llama.llama_print_system_info().decode("utf-8", "replace").split())
+        build = "; ".join([kernels, *(gpu.name for gpu in _gpus())])
+        return Engine({"llama-cpp-python": _version()}, device, build)
 
     def __init__(self, options: GgufOptions) -> None:
         super().__init__(options)
-        self.budget = self.bounded(Budget(MICRO_BATCH, SEQUENCES - 1, BATCH_OUTPUTS))
         self._llama = _llama()
         self._files = _parts(Path(options.path))
         self._context: Any = None
@@ -89,6 +97,10 @@ class GgufRuntime(TokenRuntime):
         if not length.isdecimal():
             raise UsageError(f"{options.path} does not say how long its context is")
         self.native_context_length = int(length)
+        self.original_context_length = self._original_context_length(architecture)
+        budget = Budget(MICRO_BATCH, SEQUENCES - 1, BATCH_OUTPUTS)
+        budget.cells = self.original_context_length
+        self.budget = self.bounded(budget)
         bos, eos = (
             self._llama.llama_vocab_bos(self._vocab),
             self._llama.llama_vocab_eos(self._vocab),
@@ -108,6 +120,8 @@ class GgufRuntime(TokenRuntime):
 
     def load(self) -> Identity:
         """Reads the weights."""
+        self._free_before = [gpu.free_bytes() for gpu in _gpus()]
+        self._device_memory_bytes = 0
         self._llama.llama_model_free(self._model)
         self._model = self._read(vocab_only=False)
         self._vocab = self._llama.llama_model_get_vocab(self._model)
@@ -229,7 +243,10 @@ class GgufRuntime(TokenRuntime):
         """Continuous batching: a finished text's place goes to the next prompt at once."""
         base = self.shared_prompt(generations)
         own = max(len(g.prompt) - len(base) + g.max_tokens for g in generations)
-        slots = max(1, (GENERATION_CELLS - len(base)) // own)
+        cells = GENERATION_CELLS
+        if len(base):  # then all share one context
+            cells = min(cells, self.original_context_length)
+        slots = max(1, (cells - len(base)) // own)
         slots = min(slots, self.batch_sequences, len(generations))
         if len(base):
             self._memory_for(len(base) + slots * own)
@@ -289,14 +306,22 @@ class GgufRuntime(TokenRuntime):
 
         Scoring wants the first: sequences share their prefixes. Generating wants the second: a
         token attends over its own stream and not, masked, over those of all other texts.
+
+        llama.cpp rotates by the long factors of a model that has two sets where a sequence's
+        context is longer than the original one, however much of it is used: contexts of short
+        sequences stay within it, so that what a text is given depends on nothing but the text.
         """
-        if cells <= self._cells and streams == self._streams:
+        short = cells <= self.original_context_length
+        same_factors = short == (self._cells <= self.original_context_length)
+        if cells <= self._cells and streams == self._streams and same_factors:
             return
         if self._context:
             self._llama.llama_free(self._context)
         size = 1 << max(cells - 1, CALL_TOKENS - 1).bit_length() if streams == 1 else cells
+        size = min(size, self.original_context_length) if short else size
         parameters = self._llama.llama_context_default_params()
-        parameters.n_ctx = streams * (size + -size % 256)  # llama.cpp rounds each stream up
+        # llama.cpp rounds each stream up
+        parameters.n_ctx = streams * (size + -size % CONTEXT_BLOCK)
         parameters.n_batch = CALL_TOKENS
         parameters.n_ubatch = MICRO_BATCH
         parameters.n_seq_max = SEQUENCES if streams == 1 else streams
@@ -318,6 +343,27 @@ class GgufRuntime(TokenRuntime):
             raise OutOfMemoryError(f"no room for a context of {size} tokens: {_last_error()}")
         self._memory = self._llama.llama_get_memory(self._context)
         self._held = np.empty(0, np.int32)
+        self.device_memory_bytes()
+
+    def device_memory_bytes(self) -> int:
+        """The most that GPUs have had less free than before this model was loaded.
+
+        ggml tells what is free and not what is held: what others take or give back meanwhile counts
+        as well. Nothing is freed but by the next, larger context, so each is looked at when it is
+        made, and at the end of a list of requests. Where a GPU uses the machine's memory, the
+        process's own peak counts those pages that the CPU has touched, such as weights: that the
+        larger of the two was held is all that is known.
+        """
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        taken = shared = 0
+        for gpu, before in zip(_gpus(), self._free_before, strict=True):
+            if gpu.has_own_memory:
+                taken += max(0, before - gpu.free_bytes())
+            else:
+                shared += before - gpu.free_bytes()
+        taken += max(0, shared - own * (1 if sys.platform == "darwin" else 1024))
+        self._device_memory_bytes = max(self._device_memory_bytes, taken)
+        return self._device_memory_bytes
 
     def _step(
         self, active: dict[int, Generation], prompts: dict[int, Generation], base: int
@@ -380,6 +426,15 @@ class GgufRuntime(TokenRuntime):
                 return buffer[:count]
             room = -count
 
+    def _original_context_length(self, architecture: str) -> int:
+        """Where the long factors of a model with two sets of them begin, in whole blocks."""
+        rope = f"{architecture}.rope.scaling"
+        length = self._metadata(f"{rope}.original_context_length")
+        one_set = self._metadata(f"{rope}.type") in ("linear", "yarn")
+        if one_set or not length.isdecimal() or int(length) >= self.native_context_length:
+            return sys.maxsize
+        return int(length) // CONTEXT_BLOCK * CONTEXT_BLOCK or sys.maxsize
+
     def _token_text(self, token: int) -> str:
         return self.decode([token], keep_special=True) if token >= 0 else ""
 
@@ -426,6 +481,10 @@ class _Tokens:
 
 def _parts(first: Path) -> list[Path]:
     """All files of a split model, whose first part names their number."""
+    if first.is_dir():
+        ggufs = sorted(path.name for path in first.glob("*.gguf"))
+        hint = f"; it holds {', '.join(ggufs[:3])}: name that file" if ggufs else ""
+        raise UsageError(f"{first} is a folder; the gguf runtime takes a file{hint}")
     stem, _, rest = first.name.partition("-00001-of-")
     if not rest:
         if not first.is_file():
@@ -465,6 +524,46 @@ def _llama() -> ModuleType:
     _KEPT.append(log)
     llama.llama_backend_init()
     return llama
+
+
+@dataclass(frozen=True)
+class _Gpu:
+    """One of ggml's devices."""
+
+    name: str
+    has_own_memory: bool
+    free_bytes: Callable[[], int]
+
+
+@cache
+def _gpus() -> list[_Gpu]:
+    """ggml's GPUs, which llama-cpp-python does not tell of."""
+    library = ctypes.CDLL(_llama()._lib._name)
+    ggml = {
+        name: getattr(library, f"ggml_backend_dev_{name}")
+        for name in ("count", "get", "type", "name", "description", "memory")
+    }
+    ggml["count"].restype = ctypes.c_size_t
+    ggml["get"].argtypes, ggml["get"].restype = [ctypes.c_size_t], ctypes.c_void_p
+    ggml["type"].argtypes, ggml["type"].restype = [ctypes.c_void_p], ctypes.c_int
+    for name in ("name", "description"):
+        ggml[name].argtypes, ggml[name].restype = [ctypes.c_void_p], ctypes.c_char_p
+    size = ctypes.POINTER(ctypes.c_size_t)
+    ggml["memory"].argtypes, ggml["memory"].restype = [ctypes.c_void_p, size, size], None
+
+    def free_bytes(device: int) -> int:
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        ggml["memory"](device, free, total)
+        return free.value
+
+    gpus = []
+    for device in map(ggml["get"], range(ggml["count"]())):
+        kind = ggml["type"](device)
+        if kind in (_GPU, _INTEGRATED_GPU):
+            name = f"{ggml['name'](device).decode()}: {ggml['description'](device).decode()}"
+            own = kind == _GPU and sys.platform != "darwin"
+            gpus.append(_Gpu(name, own, partial(free_bytes, device)))
+    return gpus
 
 
 _KEPT: list[Any] = []

@@ -1,9 +1,10 @@
 """Models in transformers: CUDA, Apple's MPS, or the CPU."""
 
 import copy
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ class HfOptions(RuntimeOptions, frozen=True, kw_only=True):
     Attributes:
         dtype: Type of weights and computation; `auto` is the stored one, save that 16-bit types
             become float32 on the CPU, where they are slow and no smaller in effect.
-        device: `cuda`, `mps` or `cpu`; the first of these that works by default.
+        device: `cuda`, `cuda:1`, `mps` or `cpu`; by default the first kind of these that works.
     """
 
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
@@ -51,12 +52,20 @@ class HfRuntime(FolderRuntime):
         }
         return Engine(versions, _best_device())
 
+    def __init__(self, options: HfOptions) -> None:
+        engine = self.engine()
+        self.device = _device(options.device)
+        super().__init__(options)
+        self._quantization = self.config.get("quantization_config") or {}
+        versions = engine.versions | _quantizer_version(self._quantization)
+        this = Engine(versions, self.device, _hardware(self.device))
+        self.engine = lambda: this  # type: ignore[method-assign]
+
     def load(self) -> Identity:
         """Reads the weights."""
         from torch.nn import ModuleList
         from transformers import AutoModelForCausalLM, GenerationConfig
 
-        self.device = _best_device() if self.options.device == "auto" else self.options.device
         try:
             self.model, loading = AutoModelForCausalLM.from_pretrained(
                 self.folder,
@@ -85,11 +94,13 @@ class HfRuntime(FolderRuntime):
         # Reading many long prompts is one call of the model, and may take minutes.
         for layer in next((m for m in self.model.modules() if isinstance(m, ModuleList)), ()):
             layer.register_forward_pre_hook(lambda *_: self.alive())
+        rope = getattr(self.model.config.get_text_config(), "rope_parameters", None) or {}
+        if rope.get("rope_type") == "longrope":
+            self.original_context_length = rope["original_max_position_embeddings"]
         self.forget()
         self.shares_prefix = self.sharing_is_exact()
         parameters = sum(p.numel() for p in self.model.parameters())
         size = sum(file.stat().st_size for file in self.files)
-        quantization = self.config.get("quantization_config") or {}
         stored = self.config.get("dtype") or self.config.get("torch_dtype") or "unknown"
         return Identity(
             runtime=self.name,
@@ -98,7 +109,7 @@ class HfRuntime(FolderRuntime):
             size_bytes=size,
             architecture=(self.config.get("architectures") or ["unknown"])[0],
             parameters=parameters,
-            quantization=str(quantization.get("quant_method", stored)),
+            quantization=str(self._quantization.get("quant_method", stored)),
             bits_per_weight=8 * size / parameters,
             dtype=str(self.model.dtype).removeprefix("torch."),
             device=self.device,
@@ -258,9 +269,58 @@ class HfRuntime(FolderRuntime):
 
         if self.options.dtype != "auto":
             return getattr(torch, self.options.dtype)
-        if self.device == "cpu" and "quantization_config" not in self.config:
+        if self.device == "cpu" and not self._quantization:
             return torch.float32
         return "auto"
+
+
+_QUANTIZER_PACKAGES = {
+    "awq": "gptqmodel",
+    "eetq": "kernels",
+    "fp8": "kernels",
+    "gptq": "gptqmodel",
+    "mxfp4": "kernels",
+    "mxfp8": "kernels",
+    "nvfp4": "kernels",
+    "quanto": "optimum-quanto",
+}
+"""Packages that compute quantized models, where they are not named like the method."""
+
+
+def _quantizer_version(quantization: dict[str, Any]) -> dict[str, str]:
+    """The package that computes a model quantized so, with its version, if one is installed."""
+    method = str(quantization.get("quant_method", ""))
+    package = _QUANTIZER_PACKAGES.get(method, method)
+    try:
+        return {package: version(package)} if package else {}
+    except PackageNotFoundError:  # transformers does without, or will say what is missing
+        return {}
+
+
+def _device(asked: str) -> str:
+    """The device asked for. Raises `UsageError` if it is not here."""
+    import torch
+
+    if asked == "auto":
+        return _best_device()
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", asked):
+        raise UsageError(f"device={asked}: the hf runtime takes auto, cpu, mps, cuda or cuda:N")
+    if asked == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("device=mps: torch finds no Apple GPU here; leave it out, or take cpu")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked.startswith("cuda") and int(asked[5:] or 0) >= found:
+        names = ", ".join(f"cuda:{number}" for number in range(found))
+        raise UsageError(f"device={asked}: torch finds {names or 'no CUDA device'} here")
+    return asked
+
+
+def _hardware(device: str) -> str:
+    """What a device's kernels are chosen by: the model of a GPU, the instructions of a CPU."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return torch.backends.cpu.get_cpu_capability() if device == "cpu" else ""
 
 
 def _best_device() -> str:
