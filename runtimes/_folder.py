@@ -28,7 +28,7 @@ class FolderRuntime(TokenRuntime):
     def __init__(self, options: RuntimeOptions) -> None:
         super().__init__(options)
         self.engine()  # names the missing package before anything else fails for want of it
-        self.folder = _local_folder(options.path, options.allow_pickle)
+        self.folder = self._local_folder()
         self.config = _read_config(self.folder / "config.json")
         self._refuse_missing_weights()
         self.tokenizer = self._read_tokenizer()
@@ -85,9 +85,31 @@ class FolderRuntime(TokenRuntime):
         )
         return text
 
+    def _local_folder(self) -> Path:
+        """The folder itself, or the local copy of a hub id's, downloaded if need be."""
+        path = self.options.path
+        if Path(path).is_dir():
+            return Path(path)
+        if Path(path).exists():
+            raise UsageError(
+                f"{path} is a file; the {self.name} runtime takes a model folder or a hub id"
+            )
+        try:
+            from huggingface_hub import snapshot_download
+
+            patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
+            patterns += _PICKLES if self.options.allow_pickle else ()
+            return Path(snapshot_download(path, allow_patterns=patterns))
+        except Exception as error:  # no network, no such repository, no permission
+            raise UsageError(
+                f"cannot get {path} from the Hugging Face hub, and there is no such folder here: "
+                f"{first_line(error)}"
+            ) from None
+
     def _refuse_missing_weights(self) -> None:
         if not self.files:
             raise UsageError(f"{self.folder} holds no weights: there is no .safetensors file in it")
+        self._refuse_weights_elsewhere()
         for file in self.files:
             if not file.is_file():
                 raise UsageError(f"{self.folder} lacks {file.name}, a part of its weights")
@@ -99,6 +121,17 @@ class FolderRuntime(TokenRuntime):
                     "can run code when loaded; if you trust them: "
                     f"{self.name}[path=…,allow_pickle=true]"
                 )
+
+    def _refuse_weights_elsewhere(self) -> None:
+        """An index may name any path; what the digest leaves out must not be loaded."""
+        known = set(model_files(self.folder))
+        for index in sorted(self.folder.glob("*.index.json")):
+            for name in sorted(map(str, _read_config(index).get("weight_map", {}).values())):
+                if (file := self.folder / name).is_file() and file not in known:
+                    raise UsageError(
+                        f"{index} names {name}, which does not lie beside it as a plain weight "
+                        "file; put it there and name it so"
+                    )
 
     def _read_tokenizer(self) -> Any:
         from transformers import AutoTokenizer
@@ -140,22 +173,6 @@ class FolderRuntime(TokenRuntime):
             if whole[start : start + len(bare)] == bare:
                 return tuple(whole[:start])
         return ()
-
-
-def _local_folder(path: str, allow_pickle: bool) -> Path:
-    """The folder itself, or the local copy of a hub id's, downloaded if need be."""
-    if Path(path).is_dir():
-        return Path(path)
-    try:
-        from huggingface_hub import snapshot_download
-
-        patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
-        patterns += _PICKLES if allow_pickle else ()
-        return Path(snapshot_download(path, allow_patterns=patterns))
-    except Exception as error:  # no network, no such repository, no permission
-        raise UsageError(
-            f"cannot get {path} from the Hugging Face hub: {first_line(error)}"
-        ) from None
 
 
 def _refuse_truncated(file: Path) -> None:

@@ -46,7 +46,9 @@ class MlxRuntime(FolderRuntime):
         """The installed MLX and mlx-lm."""
         mx = _mlx().mx
         versions = {package: version(package) for package in _PACKAGES}
-        return Engine(versions, "Metal" if mx.metal.is_available() else f"CPU ({_blas()})")
+        if not mx.metal.is_available():
+            return Engine(versions, f"CPU ({_blas()})")
+        return Engine(versions, "Metal", str(mx.device_info().get("device_name", "")))
 
     def load(self) -> Identity:
         """Reads the weights."""
@@ -197,6 +199,18 @@ class MlxRuntime(FolderRuntime):
         finally:
             generator.close()
             self.forget()
+
+    def device_memory_bytes(self) -> int:
+        """What Metal held at its peak beyond the process's own.
+
+        An Apple GPU uses the machine's memory. The process's peak counts those of its pages that
+        the CPU has touched, such as weights that were read from a file, so that both together would
+        count them twice: that the larger of the two was held is all that is known.
+        """
+        mx = _mlx().mx
+        if not mx.metal.is_available():
+            return 0
+        return max(0, mx.get_peak_memory() - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
     def _make_exact_on_cpu(self) -> str:
         """Expands weights to float32: MLX's CPU kernels add up in the weights' own type.

@@ -1,0 +1,225 @@
+"""What a runtime says of its engine, its device and its files before weights are loaded."""
+
+import json
+import resource
+import shutil
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pajamas_eval.errors import UsageError
+from pajamas_eval.runtime import Engine
+from pajamas_eval.runtimes import gguf, hf, mlx
+from pajamas_eval.token_runtime import TokenRuntime
+from pajamas_eval.worker import open_runtime
+
+
+def opened(name: str, path: Path | str, **options: Any) -> TokenRuntime:
+    runtime = open_runtime(name, {"path": str(path), **options})
+    assert isinstance(runtime, TokenRuntime)
+    return runtime
+
+
+def refused(name: str, path: Path | str, **options: Any) -> str:
+    with pytest.raises(UsageError) as error:
+        opened(name, path, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    """A copy of the demo model."""
+    return Path(shutil.copytree(original, tmp_path / "model"))
+
+
+# -- files ---------------------------------------------------------------------------------
+
+
+def test_a_folder_is_no_gguf_file(tmp_path: Path) -> None:
+    plain = f"{tmp_path} is a folder; the gguf runtime takes a file"
+    assert refused("gguf", tmp_path) == plain
+    for name in ("b.gguf", "a.gguf"):
+        (tmp_path / name).touch()
+    assert refused("gguf", tmp_path) == f"{plain}; it holds a.gguf, b.gguf: name that file"
+
+
+@pytest.mark.parametrize("name", ["hf", "mlx"])
+def test_a_file_is_no_model_folder(name: str, variants: Path) -> None:
+    file = variants / "demo-f16.gguf"
+    said = refused(name, file)
+    assert said == f"{file} is a file; the {name} runtime takes a model folder or a hub id"
+
+
+@pytest.mark.parametrize("name", ["hf", "mlx"])
+def test_what_is_no_folder_may_be_a_hub_id(name: str) -> None:
+    assert refused(name, "nosuch/demo-mlx-9bit").startswith(
+        "cannot get nosuch/demo-mlx-9bit from the Hugging Face hub, and there is no such folder "
+        "here: "
+    )
+
+
+def _sharded(folder: Path, weights: str) -> None:
+    """Moves the weights elsewhere, and says so in an index."""
+    (folder / weights).parent.mkdir(exist_ok=True)
+    (folder / "model.safetensors").rename(folder / weights)
+    index = {"metadata": {}, "weight_map": {"model.norm.weight": weights}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize("name", ["hf", "mlx"])
+@pytest.mark.parametrize(
+    "weights", ["sub/model.safetensors", "../model.safetensors", ".hidden.safetensors"]
+)
+def test_weights_that_the_digest_leaves_out_are_refused(
+    name: str, weights: str, folder: Path
+) -> None:
+    _sharded(folder, weights)
+    assert f"index.json names {weights}, which does not lie beside it" in refused(name, folder)
+
+
+def test_weights_that_an_index_names_are_in_the_digest(folder: Path) -> None:
+    _sharded(folder, "part-1.safetensors")
+    before = opened("hf", folder).digest()
+    with (folder / "part-1.safetensors").open("r+b") as weights:
+        weights.seek(-1, 2)
+        weights.write(b"\x7f")
+    assert opened("hf", folder).digest() != before
+
+
+# -- engines -------------------------------------------------------------------------------
+
+
+def test_llama_cpp_says_how_it_was_built() -> None:
+    from llama_cpp import llama_cpp
+
+    engine = gguf.GgufRuntime.engine()
+    for feature in llama_cpp.llama_print_system_info().decode().split(" | "):
+        assert feature.strip(" |") in engine.build
+
+
+def test_a_gpu_of_llama_cpp_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = gguf.GgufRuntime.engine()
+    monkeypatch.setattr(gguf, "_gpus", lambda: [gguf._Gpu("CUDA0: NVIDIA H200", True, lambda: 0)])
+    assert gguf.GgufRuntime.engine() == Engine(
+        before.versions, before.device, f"{before.build}; CUDA0: NVIDIA H200"
+    )
+
+
+def test_hf_names_its_device_and_hardware(original: Path) -> None:
+    import torch
+
+    engine = opened("hf", original, device="cpu").engine()
+    assert (engine.device, engine.build) == ("cpu", torch.backends.cpu.get_cpu_capability())
+
+
+def test_a_gpu_of_torch_is_named(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the GPU at {device}")
+    for device in ("cuda", "cuda:1"):
+        engine = opened("hf", original, device=device).engine()
+        assert (engine.device, engine.build) == (device, f"the GPU at {device}")
+    assert refused("hf", original, device="cuda:2") == (
+        "device=cuda:2: torch finds cuda:0, cuda:1 here"
+    )
+
+
+def test_the_package_that_computes_a_quantized_model_is_a_part_of_the_engine(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = opened("hf", folder).engine().versions
+    installed = {"bitsandbytes": "0.50.2", "gptqmodel": "7.0"}
+    monkeypatch.setattr(hf, "version", lambda package: installed.get(package) or version(package))
+    config = json.loads((folder / "config.json").read_text())
+    for method, added in (
+        ("bitsandbytes", {"bitsandbytes": "0.50.2"}),
+        ("awq", {"gptqmodel": "7.0"}),
+        ("a method of transformers", {}),
+    ):
+        config["quantization_config"] = {"quant_method": method}
+        (folder / "config.json").write_text(json.dumps(config))
+        assert opened("hf", folder).engine().versions == plain | added
+
+
+# -- devices -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["cud", "cuda:", "cuda:x", "cpu:0", "xpu", "CPU", ""])
+def test_an_unknown_device_is_refused_at_once(device: str) -> None:
+    assert refused("hf", "no/model", device=device) == (
+        f"device={device}: the hf runtime takes auto, cpu, mps, cuda or cuda:N"
+    )
+
+
+def test_a_device_that_is_not_here_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for device in ("cuda", "cuda:1"):
+        assert refused("hf", "no/model", device=device) == (
+            f"device={device}: torch finds no CUDA device here"
+        )
+    assert "no Apple GPU" in refused("hf", "no/model", device="mps")
+
+
+# -- memory --------------------------------------------------------------------------------
+
+
+def test_memory_of_gpus_counts(variants: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model and its context take 3 GB of one GPU and 1 of another, then give some back."""
+    free = {"a": 10, "b": 10}
+    gpus = [gguf._Gpu(name, True, lambda name=name: free[name] * 10**9) for name in free]
+    monkeypatch.setattr(gguf, "_gpus", lambda: gpus)
+    runtime = opened("gguf", variants / "demo-f16.gguf")
+    runtime.load()
+    assert runtime.device_memory_bytes() == 0
+    free |= {"a": 7, "b": 9}
+    assert runtime.device_memory_bytes() == 4 * 10**9
+    free |= {"a": 8, "b": 11}
+    assert runtime.device_memory_bytes() == 4 * 10**9
+    runtime.close()
+
+
+def test_memory_that_a_gpu_shares_counts_once(
+    variants: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 10**12
+    monkeypatch.setattr(gguf, "_gpus", lambda: [gguf._Gpu("integrated", False, lambda: free)])
+    runtime = opened("gguf", variants / "demo-f16.gguf")
+    runtime.load()
+    free -= 10**6
+    assert runtime.device_memory_bytes() == 0, "less than the process has"
+    free -= 10**11
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
+    assert runtime.device_memory_bytes() == pytest.approx(10**11 + 10**6 - own, abs=10**8)
+    runtime.close()
+
+
+def test_memory_of_metal_counts_once(variants: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = opened("mlx", variants / "demo-mlx")
+    mx = mlx._mlx().mx
+    monkeypatch.setattr(mx, "get_peak_memory", lambda: 10**12)
+    if not mx.metal.is_available():
+        assert runtime.device_memory_bytes() == 0
+    monkeypatch.setattr(mx.metal, "is_available", lambda: True)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert runtime.device_memory_bytes() == 10**12 - own
+    monkeypatch.setattr(mx, "get_peak_memory", lambda: 1)
+    assert runtime.device_memory_bytes() == 0
+
+
+def test_metal_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    mx = mlx._mlx().mx
+    monkeypatch.setattr(mx.metal, "is_available", lambda: True)
+    monkeypatch.setattr(mx, "device_info", lambda: {"device_name": "Apple M5"})
+    engine = mlx.MlxRuntime.engine()
+    assert (engine.device, engine.build) == ("Metal", "Apple M5")
