@@ -49,6 +49,8 @@ NOISE_BATCHES = (
 """Batches of the second run of the baseline: of another shape than any runtime's own, and another
 again, where the first run has the former."""
 
+_ONE_SHAPE = "a noise floor needs batches of two shapes, and exact allows one"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -119,6 +121,8 @@ def evaluate(
         progress.step(f"reading the tokenizers of {len(workers)} model(s)")
         lost: dict[str, str] = {}
         opened = _surviving(workers, lost, Worker.open)
+        if asked.noise_floor and opened[workers[0].label].options.get("exact"):
+            raise UsageError(_ONE_SHAPE)
         if asked.apply_chat_template:
             question_sets = questions(_chat_template(workers[0].label, opened), asked.limit)
         for label, model in opened.items():
@@ -239,8 +243,8 @@ def _with_noise_floor(
         )
     if not asked.noise_floor:
         return list(specs), frozenset(floors)
-    if asked.exact or str(specs[0].options.get("exact")).lower() == "true":
-        raise UsageError("a noise floor needs batches of two shapes, and exact allows one")
+    if asked.exact:
+        raise UsageError(_ONE_SHAPE)
     baseline, *variants = specs
     options = baseline.options
     shape = next(

@@ -3,14 +3,14 @@
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from pajamas_eval import __version__
 from pajamas_eval.document import Document, RunSettings, encode, this_machine
-from pajamas_eval.errors import PajamasError, UsageError
+from pajamas_eval.errors import PajamasError, StoreError, UsageError
 from pajamas_eval.runtime import Engine
 from pajamas_eval.store import ModelIdentity, Store, default_path
 from pajamas_eval.store.model_responses import ModelResponses
@@ -77,10 +77,20 @@ class Recording:
         try:
             yield ending
         except (KeyboardInterrupt, SystemExit):
-            self._store.runs.finish(self.number, "interrupted")
+            # Whoever presses Ctrl-C waits for nobody; a run whose process is gone was interrupted.
+            with suppress(StoreError):
+                self._store.runs.finish(self.number, "interrupted", patience=0.3)
             raise
-        except PajamasError:
-            self._store.runs.finish(self.number, "failed")
+        except UsageError as error:  # then nothing was asked
+            if self._store.runs.discard(self.number):
+                for log in logs_of(self._store, self.number):
+                    log.unlink(missing_ok=True)
+            else:
+                self._store.runs.finish(self.number, "failed", error=str(error))
+            raise
+        except PajamasError as error:
+            with suppress(StoreError):  # which may be what it failed of
+                self._store.runs.finish(self.number, "failed", error=str(error))
             raise
         document = ending.document
         failed = document is None or any(model.error for model in document.models)
@@ -107,6 +117,11 @@ def how_to_go_on(store: Store, run: int) -> str:
 def log_folder(store: Store) -> Path:
     """Where the logs of a store's runs lie."""
     return store.database.path.with_name(store.database.path.name + "-logs")
+
+
+def logs_of(store: Store, run: int) -> list[Path]:
+    """What is left of what the engines of a run printed."""
+    return sorted(log_folder(store).glob(f"run{run}-*.log"))
 
 
 def file_name(label: str) -> str:

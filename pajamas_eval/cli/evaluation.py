@@ -117,7 +117,7 @@ def _compare_stored(
 
     path = store or default_path()
     check_outputs([json_file], files_of_store(path))
-    with Store.open(path) as opened:
+    with Store.open(path, create=False) as opened:
         documents = stored_documents(opened, models)
     document = merged(documents, baseline, margin, confidence)
     deliver(document, json_file, lambda: show(document, output_console()))

@@ -107,7 +107,7 @@ def resumed(run: int, store: Path | None) -> dict[str, Any]:
     Raises:
         UsageError: There is no such run, or its models were elsewhere and are gone.
     """
-    with Store.open(store or default_path()) as opened:
+    with Store.open(store or default_path(), create=False) as opened:
         asked = opened.runs.get(run).asked
     known = {"models", "baseline", "benchmarks", "data", "folder", "json_file"}
     if not isinstance(asked, dict) or set(asked) != known | {f.name for f in fields(Asked)}:

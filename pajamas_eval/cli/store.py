@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def _opened(path: Path | None) -> "Iterator[Store]":
     from pajamas_eval.store import Store, default_path
 
-    with Store.open(path or default_path()) as store:
+    with Store.open(path or default_path(), create=False) as store:
         yield store
 
 
@@ -42,14 +42,14 @@ def show(run: int, store: Path | None) -> None:
     """Show what a run found, as it did when it ended."""
     from pajamas_eval.cli.showing import output_console
     from pajamas_eval.document import decode
-    from pajamas_eval.recording import how_to_go_on, log_folder
+    from pajamas_eval.recording import how_to_go_on, logs_of
     from pajamas_eval.report import terminal
     from pajamas_eval.report.stored import asked
 
     with _opened(store) as opened:
         recorded = opened.runs.get(run)
         content = opened.runs.document(run)
-        logs = sorted(log_folder(opened).glob(f"run{run}-*.log"))
+        logs = logs_of(opened, run)
         to_go_on = how_to_go_on(opened, run)
     console = output_console()
     for line in asked(recorded, logs, to_go_on):

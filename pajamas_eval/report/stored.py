@@ -54,6 +54,8 @@ def asked(run: Run, logs: Sequence[Path], how_to_go_on: str) -> Iterator[str]:
         versions = ", ".join(f"{package} {v}" for package, v in engine["versions"].items())
         yield f"{printable(label)}: {printable(versions)} on {printable(device(engine['device']))}"
     yield f"computed {plural(run.computed, 'response')}, {run.duplicates:,} of them twice"
+    if run.error:
+        yield f"failed: {printable(run.error)}"
     for log in logs:
         yield f"log: {printable(str(log))}"
     if run.state in ("interrupted", "failed"):

@@ -13,6 +13,9 @@ from pajamas_eval.store.schema import MIGRATIONS, Migration, check, migrate
 BUSY_SECONDS = 60.0
 """How long to wait for another process: its transactions are short, tidying up is not."""
 
+DEAF_SECONDS = 0.1
+"""How long SQLite itself waits, which meanwhile is deaf to signals."""
+
 CHECKPOINT_PAGES = 8000
 """Length of the log, 32 MB, at which it goes into the file. Keys are random, so that new ones touch
 pages all over their index: with SQLite's 1000 a page would be written, and flushed, again and
@@ -30,8 +33,14 @@ class Database:
     the file. To be used by the thread that opened it.
     """
 
-    def __init__(self, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-        """Opens the file, creates or migrates it.
+    def __init__(
+        self,
+        path: Path,
+        migrations: Sequence[Migration] = MIGRATIONS,
+        *,
+        create: bool = True,
+    ) -> None:
+        """Opens the file; creates it, unless told otherwise, or migrates it.
 
         Raises:
             UsageError: It cannot be opened or written, is no store, or a newer one.
@@ -39,6 +48,8 @@ class Database:
         """
         self.path = path
         try:
+            if not create and not path.exists():
+                raise UsageError(f"there is no response store at {path}")
             path.parent.mkdir(parents=True, exist_ok=True)
             # SQLite would open it all the same, and leave a log behind that is read-only as well.
             if os.access(path, os.F_OK) and not os.access(path, os.W_OK):
@@ -46,7 +57,7 @@ class Database:
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot open the response store {path}: {error}") from None
         with self._explained():
-            self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            self._connection = sqlite3.connect(path, timeout=DEAF_SECONDS, isolation_level=None)
         try:
             self._prepare(migrations)
         except BaseException:
@@ -59,16 +70,20 @@ class Database:
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """A connection that reads: one state of the file, whatever others write meanwhile."""
-        return self._transaction("BEGIN")
+        return self._transaction("BEGIN", None)
 
-    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
-        """A connection that holds the write lock; all is committed at the end, or nothing."""
-        return self._transaction("BEGIN IMMEDIATE")
+    def writing(self, patience: float | None = None) -> AbstractContextManager[sqlite3.Connection]:
+        """A connection that holds the write lock; all is committed at the end, or nothing.
+
+        Args:
+            patience: Seconds to wait for the lock; `BUSY_SECONDS` if nothing.
+        """
+        return self._transaction("BEGIN IMMEDIATE", patience)
 
     def shrink(self) -> None:
         """Gives the space of what was deleted back to the disk."""
         with self._explained():
-            self._connection.execute("VACUUM")
+            self._execute("VACUUM")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def size_bytes(self) -> int:
@@ -78,6 +93,7 @@ class Database:
 
     def _prepare(self, migrations: Sequence[Migration]) -> None:
         with self._explained():
+            self._execute("SELECT count(*) FROM sqlite_schema")  # waits, if need be
             check(self._connection, self.path, migrations)
             if self._log_ahead():  # some network file systems cannot, and need every flush
                 self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -91,23 +107,29 @@ class Database:
 
     def _log_ahead(self) -> bool:
         """Switches to a write-ahead log, if the file has none; returns whether it has one now."""
-        deadline = time.monotonic() + BUSY_SECONDS
+        # Of two processes that create a file, SQLite refuses one rather than let it wait.
+        (mode,) = self._execute("PRAGMA journal_mode = WAL").fetchone()
+        return bool(mode == "wal")
+
+    def _execute(self, statement: str, patience: float | None = None) -> sqlite3.Cursor:
+        """Executes what another process may be in the way of; waits so that signals are met."""
+        deadline = time.monotonic() + (BUSY_SECONDS if patience is None else patience)
         while True:
             try:
-                (mode,) = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
+                return self._connection.execute(statement)
             except sqlite3.OperationalError as error:
-                # Of two processes that create a file, SQLite refuses one rather than let it wait.
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                busy = (error.sqlite_errorcode or 0) & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
-            else:
-                return bool(mode == "wal")
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: str, patience: float | None) -> Iterator[sqlite3.Connection]:
         with self._explained():
             try:
-                self._connection.execute(begin)
+                self._execute(begin, patience)
+                if begin == "BEGIN":  # which waits for nothing: the first look does
+                    self._execute("SELECT count(*) FROM sqlite_schema")
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:

@@ -21,7 +21,9 @@ RunState = RunEnd | Literal["running"]
 _LARGEST = 2**63 - 1
 """Number that SQLite can hold."""
 
-_COLUMNS = "id, started, finished, state, asked, settings, machine, versions, computed, duplicates"
+_COLUMNS = (
+    "id, started, finished, state, asked, settings, machine, versions, computed, duplicates, error"
+)
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True):
@@ -34,6 +36,7 @@ class Run(msgspec.Struct, frozen=True, array_like=True):
         settings: As resolved; nothing where the run did not get that far.
         computed: Responses that this run handed over to the store.
         duplicates: Of these, how many were there already: work done twice.
+        error: What it failed of as a whole; what a model failed of is in the document.
     """
 
     id: int
@@ -46,6 +49,7 @@ class Run(msgspec.Struct, frozen=True, array_like=True):
     versions: Any
     computed: int
     duplicates: int
+    error: str | None = None
 
 
 class Runs:
@@ -94,15 +98,42 @@ class Runs:
                 "UPDATE runs SET settings = ? WHERE id = ?", (_to_json(settings), run)
             )
 
-    def finish(self, run: int, state: RunEnd, document: bytes | None = None) -> None:
-        """Records how a run of this process ended, and its result document."""
+    def finish(
+        self,
+        run: int,
+        state: RunEnd,
+        document: bytes | None = None,
+        *,
+        error: str | None = None,
+        patience: float | None = None,
+    ) -> None:
+        """Records how a run of this process ended.
+
+        Args:
+            run: Its number.
+            state: What is to be told of it.
+            document: Its result, as far as it got.
+            error: What it failed of as a whole.
+            patience: Seconds to wait for another process, if there is no time for the usual ones.
+        """
         packed = None if document is None else zlib.compress(document)
-        with self._database.writing() as connection:
+        text = None if error is None else error.encode("utf-8", "backslashreplace").decode()
+        with self._database.writing(patience) as connection:
             connection.execute(
-                "UPDATE runs SET finished = ?, state = ?, document = ? WHERE id = ?",
-                (time.time(), state, packed, run),
+                "UPDATE runs SET finished = ?, state = ?, document = ?, error = ? WHERE id = ?",
+                (time.time(), state, packed, text, run),
             )
         self._release(run)
+
+    def discard(self, run: int) -> bool:
+        """Forgets a run of this process that computed nothing; returns whether that was so."""
+        with self._database.writing() as connection:
+            gone = connection.execute(
+                "DELETE FROM runs WHERE id = ? AND computed = 0", (run,)
+            ).rowcount
+        if gone:
+            self._release(run)
+        return bool(gone)
 
     def all(self) -> list[Run]:
         """Every run, the oldest first."""
@@ -138,7 +169,7 @@ class Runs:
         return row
 
     def _run(self, row: tuple[Any, ...]) -> Run:
-        run, started, finished, state, asked, settings, machine, versions, *counts = row
+        run, started, finished, state, asked, settings, machine, versions, *others = row
         if state == "running" and not self._is_alive(run):
             state = "interrupted"
         try:
@@ -149,7 +180,7 @@ class Runs:
                     None if finished is None else datetime.fromtimestamp(finished, UTC),
                     state,
                     *(json.loads(text) for text in (asked, settings, machine, versions)),
-                    *counts,
+                    *others,
                 ),
                 Run,
             )

@@ -54,6 +54,10 @@ MIGRATIONS: tuple[Migration, ...] = (
         # JSON of what a report says of a model, for runs that find everything here.
         "ALTER TABLE models ADD COLUMN description TEXT",
     ),
+    (
+        # What a run failed of as a whole, in words.
+        "ALTER TABLE runs ADD COLUMN error TEXT",
+    ),
 )
 """The migration at index n leads from version n to n + 1; a released one is never changed."""
 

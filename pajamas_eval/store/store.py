@@ -46,14 +46,14 @@ class Store:
         self.runs = Runs(database)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Opens a store; creates or migrates its file.
+    def open(cls, path: Path, *, create: bool = True) -> Self:
+        """Opens a store; creates its file, unless told otherwise, or migrates it.
 
         Raises:
             UsageError: It cannot be opened or written, is no store, or a newer one.
             RunError: It is damaged or locked, or there is no room for it.
         """
-        return cls(Database(path))
+        return cls(Database(path, create=create))
 
     def close(self) -> None:
         """Closes the file. Runs of this store that have not finished count as interrupted."""

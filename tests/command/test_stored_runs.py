@@ -23,7 +23,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A store with runs that were asked alike, and runs that were not.
 
     1: a and b; 2: c; 3: c on two questions; 4: c with one example; 5: c with another seed; 6: b;
-    7: c's options wrong, so that nothing was run; 8: c on MMLU only; 9: c, exactly.
+    7: c dies when it is opened; 8: c on MMLU only; 9: c, exactly.
     """
     place = Place(tmp_path_factory.mktemp("stored"), choices=40)
     train = place.folder / "data" / "gsm8k" / "train.jsonl"
@@ -41,7 +41,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Place:
             (("run", c, *EVERYTHING[:2], "--shots", 1), 0),
             (("run", c, *EVERYTHING, "--seed", 7), 0),
             (("run", b, *EVERYTHING), 0),
-            (("run", place.model("c", nonsense=1), *EVERYTHING), 2),
+            (("run", place.model("c", fault="open_abort"), *EVERYTHING), 4),
             (("run", c, *MMLU), 0),
             (("run", c, *EVERYTHING, "--exact"), 0),
         ],
@@ -248,7 +248,36 @@ def test_a_store_says_what_it_holds(stored: Place) -> None:
     assert re.fullmatch(r"whole: [\d,]+ responses, \d+ runs\n", whole)
 
 
+def test_no_store(place: Place) -> None:
+    """A name that is misspelt is not the name of a new one."""
+    commands = (["info"], ["verify"], ["prune", "--older-than", 0], ["export", "x.jsonl"])
+    said = f"there is no response store at {place.store}"
+    for command in (*(["store", *c] for c in commands), ["runs"], ["show", 1]):
+        assert refused(place, *command) == said
+    assert refused(place, "compare", "--resume", 1) == said
+    assert refused(place, "compare", "run:1", "run:2") == said
+    assert not place.store.exists()
+
+
+def test_what_cannot_be_asked_is_no_run(place: Place) -> None:
+    """Only what began can go on."""
+    model = place.model("a")
+    asked = ["run", model, "-b", "mmlu_anatomy", "--data", place.folder / "data"]
+    assert "few-shot" in refused(place, *asked, "--shots", 9999)
+    assert "no runs" in place.run("runs").stdout
+    assert not list(place.folder.rglob("run*.log"))
+
+
+def test_why_a_run_failed_is_shown(place: Place) -> None:
+    models = [place.model("a", fault="open_abort"), place.model("b")]
+    assert place.run("compare", *models, *EVERYTHING).returncode == 4
+    shown = place.run("show", 1).stdout
+    assert re.search("^failed: .*the worker process died", shown, re.MULTILINE), shown
+
+
 def test_an_empty_store(place: Place) -> None:
+    place.store.parent.mkdir()
+    place.store.touch()
     assert place.run("store", "info").stdout.endswith("0 responses; runs: none\n")
     assert place.run("store", "verify").stdout == "whole: 0 responses, 0 runs\n"
     assert place.run("runs").returncode == 0

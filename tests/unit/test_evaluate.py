@@ -79,7 +79,8 @@ class Stub:
             chat_template=self.options.get("template"),  # type: ignore[arg-type]
         )
         capabilities = Capabilities(frozenset(kinds))  # type: ignore[call-overload]
-        return Opened(settings, capabilities, "d" * 64, Engine({"stub": "1"}, "CPU"), {})
+        options = {"exact": self.options.get("exact") == "1"}  # as its process reads it
+        return Opened(settings, capabilities, "d" * 64, Engine({"stub": "1"}, "CPU"), options)
 
     @property
     def prefix(self) -> tuple[int, ...]:
@@ -774,6 +775,13 @@ def test_the_noise_floor_of_a_baseline_in_such_batches_has_others(
         "batch_sequences": 3,
     }
     assert first["batch_tokens"] == "160"
+
+
+def test_a_noise_floor_of_an_exact_baseline_is_refused(data: DataSource) -> None:
+    complaint = "a noise floor needs batches of two shapes, and exact allows one"
+    models = [model("base", exact="1"), model("q4")]
+    assert refused(data, *models, noise_floor=True) == complaint
+    assert ask(data, *models).baseline == "base"
 
 
 def test_a_noise_floor_has_no_rank_beside_those_that_have(many: DataSource) -> None:

@@ -218,3 +218,12 @@ def test_a_path_that_cannot_be_is_named(tmp_path: Path) -> None:
 def test_a_folder_is_no_store(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot open the response store .*: it is a folder"):
         Store.open(tmp_path)
+
+
+def test_whoever_only_looks_makes_no_store(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "x.sqlite"
+    with pytest.raises(UsageError, match="there is no response store at .*x.sqlite"):
+        Store.open(path, create=False)
+    assert not path.parent.exists()
+    Store.open(path).close()
+    Store.open(path, create=False).close()

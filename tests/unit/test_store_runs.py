@@ -3,15 +3,16 @@
 import multiprocessing
 import os
 import signal
+import time
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from test_store import begin, store
+from test_store import begin, fill, store
 
 from pajamas_eval.document import Machine
-from pajamas_eval.errors import RunError, UsageError
+from pajamas_eval.errors import RunError, StoreError, UsageError
 from pajamas_eval.store import Store
 
 __all__ = ["store"]
@@ -122,3 +123,28 @@ def test_a_run_that_could_not_be_written_is_not_locked(store: Store) -> None:
         store.runs.begin("x" * 100_000, machine={}, versions={})
     assert not list(store.database.path.parent.glob("*.lock"))
     assert store.runs.get(begin(store)).state == "running"
+
+
+def test_what_a_run_failed_of_is_kept(store: Store) -> None:
+    run = begin(store)
+    store.runs.finish(run, "failed", error="q4: \ud800 no room")
+    assert store.runs.get(run).error == "q4: \\ud800 no room"
+
+
+def test_a_run_that_computed_nothing_is_forgotten(store: Store) -> None:
+    idle, busy = begin(store), fill(store, range(1))
+    assert store.runs.discard(idle)
+    assert not store.runs.discard(busy)
+    assert [run.id for run in store.runs.all()] == [busy]
+    assert begin(store) > busy
+
+
+def test_whoever_ends_a_run_in_haste_does_not_wait(store: Store) -> None:
+    with Store.open(store.database.path) as other:
+        run = begin(other)
+        with store.database.writing():
+            started = time.monotonic()
+            with pytest.raises(StoreError, match="locked"):
+                other.runs.finish(run, "interrupted", patience=0.2)
+            assert time.monotonic() - started < 5
+    assert store.runs.get(run).state == "interrupted"
