@@ -58,9 +58,9 @@ class _Group(click.Group):
 
 
 def _say(text: str) -> None:
-    from pajamas_eval.report.text import printable  # what is wrong may be a name of any form
+    from pajamas_eval.report.text import printable_lines  # what is wrong may be a name of any form
 
-    click.echo(printable(text[:_LONGEST]), err=True)
+    click.echo(printable_lines(text[:_LONGEST]), err=True)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -41,9 +41,15 @@ def _print_schema(context: click.Context, _: click.Parameter, asked: bool) -> No
 
 @click.command(epilog=MODEL_HELP)
 @click.argument("models", nargs=-1, metavar="[BASELINE VARIANT...]")
-@click.option("--gate", "gate_file", type=FilePath(), help="Gate for the models named here.")
-@click.option("--config", type=FilePath(), help="Gate whose [run] table says what to run.")
-@click.option("--result", type=FilePath(), help="Judge what an earlier run wrote; run nothing.")
+@click.option(
+    "--gate", "gate_file", type=FilePath(dir_okay=True), help="Gate for the models named here."
+)
+@click.option(
+    "--config", type=FilePath(dir_okay=True), help="Gate whose [run] table says what to run."
+)
+@click.option(
+    "--result", type=FilePath(dir_okay=True), help="Judge what an earlier run wrote; run nothing."
+)
 @click.option("--junit", "junit_file", type=FilePath(), help="Write the findings as JUnit XML.")
 @click.option(
     "--schema",

@@ -25,8 +25,8 @@ class Number(click.FloatRange):
 class FilePath(click.Path):
     """A path that is not empty, as that of an unset variable in a script is."""
 
-    def __init__(self, *, folder: bool = False) -> None:
-        super().__init__(dir_okay=folder, path_type=Path)
+    def __init__(self, *, dir_okay: bool = False) -> None:
+        super().__init__(dir_okay=dir_okay, path_type=Path)
 
     def convert(
         self,
@@ -94,7 +94,7 @@ def run_options(limit: int | None = None) -> Callable[[_Command], _Command]:
         ),
         click.option(
             "--data",
-            type=FilePath(folder=True),
+            type=FilePath(dir_okay=True),
             help="Folder with data sets (default: $PAJAMAS_EVAL_DATA, else the hub).",
         ),
         click.option(

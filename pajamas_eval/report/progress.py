@@ -13,7 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pajamas_eval.report.text import plural, printable
+from pajamas_eval.report.text import plural, printable, printable_lines
 
 PLAIN_EVERY_SECONDS = 15.0
 """How often a long benchmark says where it is, where lines cannot be overwritten."""
@@ -98,7 +98,7 @@ class PlainProgress:
         self._say(f"  {self._title}: {plural(self._done, 'question')} in {seconds:.1f} s")
 
     def _say(self, text: str) -> None:
-        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable_lines(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def progress_for(console: Console) -> BarProgress | PlainProgress:

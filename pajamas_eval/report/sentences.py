@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pajamas_eval.document import AnswerSet, BenchmarkRecord, Comparison, Document, RunSettings
 from pajamas_eval.fairness import describe_difference
-from pajamas_eval.report.text import percent, plural, points, printable
+from pajamas_eval.report.text import percent, plural, points, printable, printable_lines
 from pajamas_eval.statistics.verdicts import Verdict
 from pajamas_eval.summary import errors
 
@@ -17,7 +17,7 @@ def of_benchmark(document: Document, record: BenchmarkRecord) -> Iterator[str]:
         if failed := errors(answers):
             yield (
                 f"{printable(answers.label)} failed on {plural(len(failed), 'question')}, "
-                f"not counted as wrong: {printable(failed[0].error or '')}"
+                f"not counted as wrong: {printable_lines(failed[0].error or '')}"
             )
         if truncated := sum(a.truncated_tokens > 0 for a in answers.answers):
             yield (
@@ -48,7 +48,7 @@ def of_run(document: Document) -> Iterator[str]:
             yield f"{printable(model.label)}: {printable(note)}"
     for model in document.models:
         if model.error:
-            yield f"FAILED {printable(model.error)}"
+            yield f"FAILED {printable_lines(model.error)}"
 
 
 def of_models(document: Document) -> Iterator[str]:

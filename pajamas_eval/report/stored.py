@@ -9,7 +9,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from pajamas_eval.report.text import device, plural, printable, size
+from pajamas_eval.report.text import device, plural, printable, printable_lines, size
 from pajamas_eval.store import Run
 from pajamas_eval.store.maintenance import StoreInfo
 
@@ -55,7 +55,7 @@ def asked(run: Run, logs: Sequence[Path], how_to_go_on: str) -> Iterator[str]:
         yield f"{printable(label)}: {printable(versions)} on {printable(device(engine['device']))}"
     yield f"computed {plural(run.computed, 'response')}, {run.duplicates:,} of them twice"
     if run.error:
-        yield f"failed: {printable(run.error)}"
+        yield f"failed: {printable_lines(run.error)}"
     for log in logs:
         yield f"log: {printable(str(log))}"
     if run.state in ("interrupted", "failed"):

@@ -8,12 +8,20 @@ MINUS = "−"
 
 
 def printable(text: str, *, markup: bool = False) -> str:
-    """Text without control characters, which could steer a terminal; optionally safe in markup."""
+    """One line without control characters, which could steer a terminal; optionally as markup.
+
+    Line ends are among them: foreign text must not look like lines of a report.
+    """
     shown = "".join(
-        char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs") else "�"
+        "�" if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") else char
         for char in text
     )
     return escape(shown) if markup else shown
+
+
+def printable_lines(text: str) -> str:
+    """The same for an error that quotes an engine's last words: what it quotes is indented."""
+    return "\n    ".join(printable(line) for line in text.split("\n"))
 
 
 def percent(value: float) -> str:

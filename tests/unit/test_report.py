@@ -13,7 +13,16 @@ from pajamas_eval.document import AnswerSet, Document, TokenDifference
 from pajamas_eval.report.progress import BarProgress, PlainProgress, progress_for
 from pajamas_eval.report.sentences import of_benchmark, verdicts
 from pajamas_eval.report.terminal import show
-from pajamas_eval.report.text import device, percent, plural, points, printable, rate, size
+from pajamas_eval.report.text import (
+    device,
+    percent,
+    plural,
+    points,
+    printable,
+    printable_lines,
+    rate,
+    size,
+)
 from pajamas_eval.summary import summarize
 
 EVIL = "a\x1b[31mb\x07c\x9bd\u202ee\rf\x7fg"
@@ -511,8 +520,10 @@ def test_device(name: str, text: str) -> None:
     assert device(name) == text
 
 
-def test_printable_keeps_letters_lines_and_tabs() -> None:
-    assert printable("Ünï ☃ 日本\n\tx") == "Ünï ☃ 日本\n\tx"
+def test_printable_keeps_letters_and_makes_one_line() -> None:
+    assert printable("Ünï ☃ 日本") == "Ünï ☃ 日本"
+    assert printable("fine\nVerdict:\tbest\u2028\u2029") == "fine�Verdict:�best��"
+    assert printable_lines("it died:\nVerdict:\r\n\x1b[A") == "it died:\n    Verdict:�\n    �[A"
     assert printable(EVIL) == HARMLESS
     assert printable("\ud800\u200b\0") == "���"
 
