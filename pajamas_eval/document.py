@@ -4,6 +4,8 @@ import json
 import os
 import platform
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,6 +49,10 @@ def this_machine() -> Machine:
 
 
 def _processor() -> str:
+    if sys.platform == "darwin":  # whose `platform.processor()` is just "arm"
+        asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+        return found or platform.processor() or "unknown"
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)

@@ -132,7 +132,7 @@ def merged(
                 f"{name} ran with pajamas-eval {source.program_version}, {first_name} with "
                 f"{first.program_version}"
             )
-        if source.machine != first.machine:
+        if _hardware(source) != _hardware(first):
             document.fairness.notes.append(
                 f"{name} ran on another machine: {source.machine.processor}"
             )
@@ -152,6 +152,12 @@ def _said(setting: str, value: object) -> str:
         digest = f" ({value[:12]})" if isinstance(value, str) else ""
         return f"{option if value else 'no ' + option}{digest}"
     return f"{option} {value}" if value is not None else f"no {option}"
+
+
+def _hardware(document: Document) -> tuple[object, ...]:
+    """What does not change with every update of the system."""
+    machine = document.machine
+    return machine.processor, machine.cores, machine.memory_bytes
 
 
 def _labels(documents: Sequence[tuple[str, Document]]) -> list[dict[str, str]]:

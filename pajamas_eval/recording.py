@@ -65,6 +65,7 @@ class Recording:
             settings={
                 "options": opened.options,
                 "device": opened.engine.device,
+                "build": opened.engine.build,
                 "prefix_tokens": list(opened.settings.prefix_tokens),
             },
         )

@@ -48,12 +48,14 @@ class Database:
         """
         self.path = path
         try:
-            if not create and not path.exists():
-                raise UsageError(f"there is no response store at {path}")
+            if not create:
+                path.stat()
             path.parent.mkdir(parents=True, exist_ok=True)
             # SQLite would open it all the same, and leave a log behind that is read-only as well.
             if os.access(path, os.F_OK) and not os.access(path, os.W_OK):
                 raise _read_only(path)
+        except FileNotFoundError:
+            raise UsageError(f"there is no response store at {path}") from None
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot open the response store {path}: {error}") from None
         with self._explained():

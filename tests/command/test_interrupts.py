@@ -162,6 +162,20 @@ def test_a_worker_that_hangs_is_not_waited_for(place: Place, fault: str) -> None
     assert all_end(process.pid)
 
 
+def test_another_process_that_holds_the_store_is_not_waited_for(place: Place) -> None:
+    models = [place.model(label, **SLOW) for label in "ab"]
+    process = place.start("compare", *models, *EVERYTHING)
+    answering(place, "a", 1)
+    with closing(sqlite3.connect(place.store, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        time.sleep(0.5)  # by then it waits
+        os.killpg(process.pid, signal.SIGINT)
+        seconds, printed = stopped(process)
+    assert seconds < STOP_SECONDS
+    assert process.returncode == 130
+    assert printed.splitlines()[-1].endswith("pajamas-eval compare --resume 1")
+
+
 def test_impatience_changes_nothing(place: Place) -> None:
     """Ctrl-C, Ctrl-C, Ctrl-C; and `timeout`, which signals a process and then its group."""
     process = place.start("compare", *[place.model(x, **SLOW) for x in "ab"], *EVERYTHING)

@@ -189,8 +189,13 @@ def test_an_option_that_can_change_an_answer_is_a_miss(place: Place) -> None:
 
 @pytest.mark.parametrize(
     ("changed", "environment"),
-    [({"add_bos": "true"}, {}), ({"n_ctx": 40}, {}), ({}, {"FAULTY_VERSION": "2"})],
-    ids=["BOS", "a context that cuts", "engine"],
+    [
+        ({"add_bos": "true"}, {}),
+        ({"n_ctx": 40}, {}),
+        ({}, {"FAULTY_VERSION": "2"}),
+        ({}, {"FAULTY_BUILD": "AVX"}),
+    ],
+    ids=["BOS", "a context that cuts", "version", "build"],
 )
 def test_what_all_models_must_share_is_a_miss_where_it_changes(
     place: Place, changed: dict[str, Any], environment: dict[str, str]

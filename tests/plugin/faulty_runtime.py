@@ -83,8 +83,9 @@ class FaultyRuntime(Runtime):
 
     @classmethod
     def engine(cls) -> Engine:
-        """Its version is what the environment says."""
-        return Engine({"faulty": os.environ.get("FAULTY_VERSION", "1")}, "CPU")
+        """Its version and build are what the environment says."""
+        build = os.environ.get("FAULTY_BUILD", "")
+        return Engine({"faulty": os.environ.get("FAULTY_VERSION", "1")}, "CPU", build)
 
     @property
     def capabilities(self) -> Capabilities:
