@@ -82,4 +82,5 @@ performance: install peers
 		--out tests/performance/results.md
 
 clean:
-	rm -rf .venv .venv-lm-eval build demo-models *.egg-info
+	rm -rf .venv .venv-lm-eval build dist demo-models *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
