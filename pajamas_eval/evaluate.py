@@ -118,7 +118,7 @@ def evaluate(
             options = {**spec.options, "exact": True} if asked.exact else spec.options
             log = recording.log(spec.label) if recording else None
             workers.append(Worker(replace(spec, options=options), log, asked.patience))
-        progress.step(f"reading the tokenizers of {len(workers)} model(s)")
+        progress.step("reading the tokenizers")
         lost: dict[str, str] = {}
         opened = _surviving(workers, lost, Worker.open)
         if asked.noise_floor and opened[workers[0].label].options.get("exact"):

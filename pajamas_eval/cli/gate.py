@@ -61,7 +61,7 @@ def _print_schema(context: click.Context, _: click.Parameter, asked: bool) -> No
 )
 @baseline_option
 @until_decided_option
-@run_options()
+@run_options(benchmarks="those of the gate")
 @click.pass_context
 def gate(
     context: click.Context,
@@ -75,9 +75,9 @@ def gate(
 ) -> None:
     """Judge variants by the requirements of a gate file.
 
-    Exit codes: 0 all hold, 1 one is proven broken, 3 undecided, 2 bad input, 4 a run failed.
-    Benchmarks are by default those that the gate names. With --config, options given here win
-    over those of the file, whose paths are relative to it.
+    Exit codes: 0 all hold, 1 one is proven broken, 2 bad input, 3 one is undecided or was not
+    measured, 4 a model failed. With --config, options given here win over those of the file,
+    whose paths are relative to it.
     """
     from pajamas_eval.cli.running import fail_if_any_failed
     from pajamas_eval.cli.showing import deliver, output_console

@@ -48,7 +48,7 @@ A MODEL is one of:
   model.gguf                a GGUF file (or the first part of a split one)
   folder/                   an MLX or a transformers model folder
   org/name                  a model on the Hugging Face hub
-  runtime[key=value,...]    a named runtime with options, path=... among them
+  'runtime[key=value,...]'  a named runtime with options, path=... among them
   model.toml, model.py      a config file with these options (a .py file is executed!)
 Put label= in front to name it in the report: q4=model.gguf
 """
@@ -63,14 +63,21 @@ def _all_of(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _C
     return add
 
 
-def run_options(limit: int | None = None) -> Callable[[_Command], _Command]:
-    """Options of every command that asks models; `limit` is the default of that option."""
+def run_options(
+    limit: int | None = None, benchmarks: str | None = None
+) -> Callable[[_Command], _Command]:
+    """Options of every command that asks models.
+
+    Args:
+        limit: Default of that option.
+        benchmarks: The default of that one in words, where it is not always the same.
+    """
     return _all_of(
         click.option(
             "--benchmarks",
             "-b",
             default="pajamas_knowledge,pajamas_commonsense,pajamas_arithmetic",
-            show_default=True,
+            show_default=benchmarks or True,
             help="Benchmarks, separated by commas; see `list benchmarks`.",
         ),
         click.option(
