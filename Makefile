@@ -51,6 +51,7 @@ lint: install
 unit: install
 	$(BIN)/pytest tests/unit
 
+# KILLS=10 and PARITY_QUESTIONS=300 in the environment make the long proof of these two.
 engines: install lm-eval
 	$(BIN)/pytest tests/contract tests/command tests/parity
 

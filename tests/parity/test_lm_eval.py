@@ -39,8 +39,10 @@ from pajamas_eval.worker import open_runtime
 ROOT = Path(__file__).parent.parent.parent
 SHARED = ROOT.parent / "shared"
 LM_EVAL = ROOT / ".venv-lm-eval" / "bin" / "python"
-QUESTIONS = 300
-PER_SUBJECT = 50
+QUESTIONS = int(os.environ.get("PARITY_QUESTIONS", "102"))
+"""Of each benchmark; a multiple of the six subjects."""
+
+PER_SUBJECT = QUESTIONS // 6
 NEW_TOKENS = 32
 """Of a GSM8K answer: a random model's text says nothing after that either."""
 
@@ -70,7 +72,7 @@ def reference(models: Path) -> dict[str, Any]:
     """lm-eval's record, made anew when its script or this model changes."""
     script = Path(__file__).with_name("lm_eval_reference.py")
     stamp = hashlib.sha256(script.read_bytes() + (models / "hf" / "config.json").read_bytes())
-    out = models / f"reference-{stamp.hexdigest()[:12]}-{NEW_TOKENS}.json"
+    out = models / f"reference-{stamp.hexdigest()[:12]}-{QUESTIONS}-{NEW_TOKENS}.json"
     if not out.exists():
         arguments = ["--model", models / "hf", "--data", SHARED / "data", "--out", out]
         arguments += ["--limit", QUESTIONS, "--per-subject", PER_SUBJECT]
