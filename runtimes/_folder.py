@@ -107,6 +107,12 @@ class FolderRuntime(TokenRuntime):
             ) from None
 
     def _refuse_missing_weights(self) -> None:
+        # transformers would fetch the base from wherever the adapter says, unknown to the digest.
+        if (self.folder / "adapter_config.json").exists():
+            raise UsageError(
+                f"{self.folder} holds an adapter (adapter_config.json), whose base lies elsewhere; "
+                "merge the two into one model first"
+            )
         if not self.files:
             raise UsageError(f"{self.folder} holds no weights: there is no .safetensors file in it")
         self._refuse_weights_elsewhere()

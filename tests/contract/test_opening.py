@@ -81,6 +81,13 @@ def test_weights_that_the_digest_leaves_out_are_refused(
     assert f"index.json names {weights}, which does not lie beside it" in refused(name, folder)
 
 
+@pytest.mark.parametrize("name", ["hf", "mlx"])
+def test_an_adapter_is_no_model(name: str, folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
+    said = refused(name, folder)
+    assert said.startswith(f"{folder} holds an adapter (adapter_config.json), whose base lies")
+
+
 def test_weights_that_an_index_names_are_in_the_digest(folder: Path) -> None:
     _sharded(folder, "part-1.safetensors")
     before = opened("hf", folder).digest()

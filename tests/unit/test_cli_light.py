@@ -167,13 +167,32 @@ def test_list_all_benchmarks_shows_subjects_and_groups() -> None:
         (["run", "org/a", "--json", "no/such/x.json"], "the folder no/such does not exist"),
         (["run", "org/a", "-b", "mmlu", "--data", "nowhere"], "data folder nowhere: No such file"),
         (["run", "org/a", "--limit", "0"], "Invalid value for '--limit'"),
+        (["run", "org/a", "--json", ""], "Invalid value for '--json': its name is empty."),
+        (["run", "org/a", "--data", ""], "Invalid value for '--data': its name is empty."),
+        (["run", "org/a", "--store", ""], "Invalid value for '--store': its name is empty."),
+        (["store", "export", ""], "Invalid value for 'FILE': its name is empty."),
+        (["run", "here.gguf", "--json", "here.gguf"], "here.gguf is the model here; name another"),
+        (["run", "org/a", "--json", "x.db", "--store", "x.db"], "x.db is the response store"),
+        (["gate", "--gate", "g.toml", "--result", "r.json", "--junit", "r.json"], "r.json is the"),
+        (["gate", "--gate", "g.toml", "--result", "r.json", "--junit", "g.toml"], "is the gate;"),
+        (
+            ["gate", "--gate", "g.toml", "a.gguf", "b.gguf", "--json", "x", "--junit", "x"],
+            "x is to be written twice",
+        ),
+        (["runs", "--store", "nowhere.db"], "there is no response store at nowhere.db"),
+        (["run", "mlx[path=here.gguf]", "-b", "gms8k"], "unknown benchmark"),
+        (["run", "ggfu[path=here.gguf]"], "unknown runtime 'ggfu'; did you mean 'gguf'?"),
     ],
 )
 def test_wrong_input_is_a_line_and_exit_code_2(
     arguments: list[str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.gguf").touch()
+    (tmp_path / "g.toml").write_text("[gate]\nmargin = 5.0\n")
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
     result = run(*arguments)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
     assert result.exit_code == 2
     assert complaint in result.stderr
     assert "Traceback" not in result.output
