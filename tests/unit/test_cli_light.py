@@ -87,7 +87,7 @@ def test_help_of_compare_says_what_a_model_may_be() -> None:
         "model.gguf",
         "folder/",
         "org/name",
-        "runtime[key=value,...]",
+        "'runtime[key=value,...]'",
         "model.toml, model.py",
     }
 
