@@ -45,6 +45,7 @@ def show(run: int, store: Path | None) -> None:
     from pajamas_eval.recording import how_to_go_on, logs_of
     from pajamas_eval.report import terminal
     from pajamas_eval.report.stored import asked
+    from pajamas_eval.report.tables import say
 
     with _opened(store) as opened:
         recorded = opened.runs.get(run)
@@ -53,7 +54,7 @@ def show(run: int, store: Path | None) -> None:
         to_go_on = how_to_go_on(opened, run)
     console = output_console()
     for line in asked(recorded, logs, to_go_on):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line, console)
     if content is not None:
         console.print()
         terminal.show(decode(content, f"run {run}"), console)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 
 from pajamas_eval.plan import Forecast
-from pajamas_eval.report.tables import Column, Form, show_table, show_title
+from pajamas_eval.report.tables import Column, Form, say, show_table, show_title
 from pajamas_eval.report.text import duration, percent, plural, printable
 
 
@@ -26,7 +26,7 @@ def show_plan(
         console.print()
         _show_benchmark([f for f in forecasts if f.benchmark == benchmark], console, confidence)
     for line in _sentences(forecasts, margin):
-        _say(line, console)
+        say(line, console)
 
 
 def _show_benchmark(forecasts: Sequence[Forecast], console: Console, confidence: float) -> None:
@@ -54,7 +54,7 @@ def _show_benchmark(forecasts: Sequence[Forecast], console: Console, confidence:
     labels = [f.label for f in forecasts]
     if show_table(title, "variant", labels, lambda _: columns, console) < Form.FULL:
         for f in forecasts:
-            _say(
+            say(
                 f"{printable(f.label)}: discordance {percent(f.discordance)} %, {interval} "
                 f"interval {percent(f.discordance_lower)} to {percent(f.discordance_upper)}, "
                 f"in a pilot of {plural(f.pilot, 'question')}",
@@ -77,7 +77,3 @@ def _sentences(forecasts: Sequence[Forecast], margin: float) -> Iterator[str]:
         "speed; more questions share more of their examples and are rather faster. "
         '"At most" is at the upper end of the discordance.'
     )
-
-
-def _say(line: str, console: Console) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)

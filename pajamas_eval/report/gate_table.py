@@ -10,7 +10,7 @@ from pajamas_eval.document import Document
 from pajamas_eval.gate.findings import Finding, by_variant
 from pajamas_eval.report import sentences
 from pajamas_eval.report.gate_text import conclusion, measured, required, subject
-from pajamas_eval.report.tables import show_title
+from pajamas_eval.report.tables import say, show_title
 from pajamas_eval.report.text import printable
 
 
@@ -47,4 +47,4 @@ def _table(findings: Sequence[Finding]) -> Table:
 
 
 def _say(line: str, console: Console) -> None:
-    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+    say(printable(line), console)

@@ -1,4 +1,4 @@
-"""Tables under a title, with as many columns as the terminal has room for."""
+"""Tables with as many columns as the terminal has room for, their titles, and sentences."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -67,6 +67,11 @@ def show_title(title: str, console: Console) -> None:
     """A line of its own: as a part of the table it would be wrapped at the table's width."""
     line = printable(title)
     console.print(line, style="table.title", markup=False, highlight=False, soft_wrap=True)
+
+
+def say(line: str, console: Console) -> None:
+    """A sentence: broken between words on a terminal, and nowhere in a file or a pipe."""
+    console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def _table(heading: str, labels: Sequence[str], columns: Sequence[Column]) -> Table:

@@ -13,7 +13,7 @@ from pajamas_eval.document import (
     ScoreSummary,
 )
 from pajamas_eval.report import sentences
-from pajamas_eval.report.tables import Column, Form, show_table
+from pajamas_eval.report.tables import Column, Form, say, show_table
 from pajamas_eval.report.text import percent, plural, points, printable, rate, size
 from pajamas_eval.summary import errors
 
@@ -35,7 +35,7 @@ def show(document: Document, console: Console) -> None:
 
 def _say(lines: Iterable[str], console: Console) -> None:
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line, console)
 
 
 def _show_models(document: Document, console: Console) -> None:
