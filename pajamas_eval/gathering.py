@@ -1,6 +1,6 @@
 """Puts the results of requests together into answers to questions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from blake3 import blake3
 
@@ -58,13 +58,14 @@ class GatheredAnswers:
         """Questions that were asked for and have no answer yet."""
         return sum(missing > 0 for missing in self._missing)
 
-    def take(self, fingerprint: bytes, result: Result) -> int:
-        """Notes the result of a request that `extend` gave; returns the questions it completed."""
+    def take(self, results: Iterable[tuple[bytes, Result]]) -> int:
+        """Notes results of requests that `extend` gave; returns the questions they completed."""
         completed = 0
-        for question, part in self._places[fingerprint]:
-            self._results[question][part] = result
-            self._missing[question] -= 1
-            completed += self._missing[question] == 0
+        for fingerprint, result in results:
+            for question, part in self._places[fingerprint]:
+                self._results[question][part] = result
+                self._missing[question] -= 1
+                completed += self._missing[question] == 0
         return completed
 
     def add_usage(self, usage: Usage) -> None:

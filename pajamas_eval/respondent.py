@@ -127,14 +127,14 @@ class Respondent:
             if self.record.identity is None and (known := self._memory.description):
                 self.record.identity = replace(known, path=self.record.spec)
             answers.reused += len(found)
-            self._progress.advance(sum(answers.take(f, r) for f, r in found.items()))
+            self._progress.advance(answers.take(found.items()))
             asked = {f: request for f, request in asked.items() if f not in found}
         if self.record.error:
             return
         for results in self._computed(answers, asked):
             if self._memory:
                 self._memory.keep([(f, r) for f, r in results if not isinstance(r, Failure)])
-            self._progress.advance(sum(answers.take(f, r) for f, r in results))
+            self._progress.advance(answers.take(results))
 
     def _computed(
         self, answers: GatheredAnswers, asked: Mapping[bytes, Request]

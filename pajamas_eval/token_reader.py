@@ -89,7 +89,8 @@ class TokenReader(Runtime):
 
     def encode_clean(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens without prefix. Lone surrogates, which no UTF-8 text can hold, become U+FFFD."""
-        return self.encode([_SURROGATES.sub("�", text) for text in texts]) if texts else []
+        clean = [text if text.isascii() else _SURROGATES.sub("�", text) for text in texts]
+        return self.encode(clean) if clean else []
 
     def with_prefix(self, tokens: list[int]) -> list[int]:
         """The prefix in front, exactly once: a rendered chat template brings its own BOS."""

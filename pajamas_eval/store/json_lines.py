@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import asdict
 
 from pajamas_eval.requests import LogLikelihoodResult
+from pajamas_eval.store.codec import decode
 from pajamas_eval.store.keys import ModelIdentity
 from pajamas_eval.store.store import Store, shown
 
@@ -49,8 +50,8 @@ def _responses(connection: sqlite3.Connection, store: Store) -> Iterator[dict[st
     for key, number, run, created, content in connection.execute(
         "SELECT key, model, run, created, result FROM responses ORDER BY rowid"
     ):
-        result = store.decode(key, content)
         with store.intact(f"response {shown(key)}"):
+            result = decode(content)
             at = datetime.fromtimestamp(created, UTC).isoformat()
         scored = isinstance(result, LogLikelihoodResult)
         yield {

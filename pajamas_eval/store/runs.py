@@ -116,7 +116,7 @@ class Runs:
             error: What it failed of as a whole.
             patience: Seconds to wait for another process, if there is no time for the usual ones.
         """
-        packed = None if document is None else zlib.compress(document)
+        packed = None if document is None else zlib.compress(document, 1)
         text = None if error is None else error.encode("utf-8", "backslashreplace").decode()
         with self._database.writing(patience) as connection:
             connection.execute(

@@ -111,7 +111,10 @@ class Store:
                 places = ",".join("?" * len(chunk))
                 query = f"SELECT key, result FROM responses WHERE key IN ({places})"
                 for key, result in connection.execute(query, chunk):
-                    found[key] = self.decode(key, result)
+                    try:  # `intact` would cost as much as the rest
+                        found[key] = decode(result)
+                    except DAMAGE as error:
+                        raise self._damage(f"response {shown(key)}", error) from None
         return found
 
     def put(self, run: int, model: int, responses: Iterable[tuple[bytes, Response]]) -> int:
@@ -140,13 +143,6 @@ class Store:
                 (len(rows), len(rows) - new, run),
             )
         return new
-
-    def decode(self, key: bytes, result: bytes) -> Response:
-        """A row's result. Raises `StoreError` where it is damaged."""
-        try:
-            return decode(result)
-        except DAMAGE as error:
-            raise self._damage(f"response {shown(key)}", error) from None
 
     @contextmanager
     def intact(self, what: str) -> Iterator[None]:

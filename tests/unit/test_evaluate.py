@@ -343,7 +343,7 @@ def test_results_may_come_in_any_order(data: DataSource, seed: int) -> None:
     gathering = gather(data)
     order = list(range(24))
     random.Random(seed).shuffle(order)
-    completed = [gathering.take(key(i), likely(-float(i))) for i in order]
+    completed = [gathering.take([(key(i), likely(-float(i)))]) for i in order]
     assert sum(completed) == 6
     assert completed[-1] == 1
     found = gathering.answer_set("q4").answers
@@ -355,7 +355,7 @@ def test_results_may_come_in_any_order(data: DataSource, seed: int) -> None:
 def test_a_question_with_a_failed_request_is_an_error_and_has_no_score(data: DataSource) -> None:
     gathering = gather(data)
     for i in range(24):
-        gathering.take(key(i), Failure(f"failure {i}") if i in (5, 6) else likely(0.0))
+        gathering.take([(key(i), Failure(f"failure {i}") if i in (5, 6) else likely(0.0))])
     found = gathering.answer_set("q4").answers
     assert [a.error for a in found] == [None, "failure 5", None, None, None, None]
     assert (found[1].scores, found[1].prediction) == ({}, None)
@@ -364,7 +364,7 @@ def test_a_question_with_a_failed_request_is_an_error_and_has_no_score(data: Dat
 def test_a_question_that_was_not_reached_is_an_error(data: DataSource) -> None:
     gathering = gather(data)
     for i in range(6):
-        gathering.take(key(i), likely(0.0))
+        gathering.take([(key(i), likely(0.0))])
     found = gathering.answer_set("q4").answers
     assert found[0].error is None
     assert {a.error for a in found[1:]} == {"the model did not get to this question"}
