@@ -6,6 +6,8 @@ import os
 import pickle
 import resource
 import signal
+import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -129,6 +131,7 @@ class Worker:
     def _begin(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
+        _end_reads_after(self._patience, self._connection)
         self._busy = True  # opening the model
         self._process = context.Process(
             target=_serve,
@@ -244,14 +247,12 @@ class Worker:
             # In slices: where this process was stopped as well, by Ctrl-Z or with its machine, no
             # more than one of them has passed.
             if not any(self._connection.poll(patience / SLICES) for _ in range(SLICES)):
-                self._process.kill()
-                raise WorkerHungError(
-                    f"{self.label}: the worker process showed no sign of life for "
-                    f"{patience:g} seconds and was killed{self._tail()}"
-                )
+                raise self._hung(patience)
             message = self._connection.recv()
         except WorkerHungError:
             raise
+        except BlockingIOError:  # in the middle of a message
+            raise self._hung(self._patience) from None
         except (EOFError, OSError):  # the latter in the middle of a message
             raise WorkerDiedError(self._last_words()) from None
         except Exception as error:  # an engine may write over anything
@@ -265,6 +266,13 @@ class Worker:
         if isinstance(message, PajamasError):
             raise type(message)(f"{self.label}: {message}")
         return message
+
+    def _hung(self, patience: float) -> WorkerHungError:
+        self._process.kill()
+        return WorkerHungError(
+            f"{self.label}: the worker process showed no sign of life for {patience:g} seconds "
+            f"and was killed{self._tail()}"
+        )
 
     def _last_words(self) -> str:
         self._process.join(timeout=5)
@@ -288,6 +296,14 @@ class Worker:
         except OSError:
             tail = ""
         return f"; it last said:\n{tail}" if tail else ""
+
+
+def _end_reads_after(seconds: float, connection: Connection) -> None:
+    """A process that is stopped while it sends would be waited for without end."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as pipe:
+        whole, rest = divmod(seconds, 1)
+        timeval = struct.pack("ll", int(whole), int(rest * 1e6))
+        pipe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
 
 
 @contextmanager

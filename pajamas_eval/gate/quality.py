@@ -123,8 +123,8 @@ def _why_undecided(sample: _Sample, without: _Decision, fixed: bool) -> str:
     if not without.further:
         return "no number of further questions can be told that would decide it"
     left = sample.available - len(sample.differences)
-    few = f", of which the benchmark has {left:,}" if left < without.further else ""
-    return f"about {without.further:,} further questions would decide it{few}"
+    more = f"; the benchmark has {left or 'no'} more" if left < without.further else ""
+    return f"about {without.further:,} further questions would decide it{more}"
 
 
 def _sample(

@@ -88,7 +88,7 @@ def test_more_questions_than_there_are_is_said() -> None:
     made = pair(200, gains=2, losses=5)
     made.benchmarks[0].available = 240
     finding = only(made, Gate(margin=2.0))
-    assert finding.reason.endswith("would decide it, of which the benchmark has 40")
+    assert finding.reason.endswith("would decide it; the benchmark has 40 more")
 
 
 def test_a_loss_of_the_margin_itself_is_decided_by_no_number_of_questions() -> None:

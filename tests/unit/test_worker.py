@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -142,6 +144,21 @@ def test_a_model_that_hangs_while_it_is_opened_or_loaded(
         other = start(fault="open_hang")
         with pytest.raises(WorkerHungError, match=r"m: .* no sign of life for 0\.3 seconds"):
             other.open()
+
+
+def test_a_message_that_breaks_off_is_a_hang(start: Nursery) -> None:
+    """As where its process is stopped while it sends."""
+    worker = ready(start(patience=0.5, fault="hang", on="Q3?"))
+    answers = worker.answer(PROMPTS)
+    next(answers)
+    there, here = socket.socketpair()
+    os.dup2(here.fileno(), worker._connection.fileno())  # another process in its place
+    worker_module._end_reads_after(0.5, worker._connection)
+    there.sendall(struct.pack("!i", 1000) + b"half")
+    started = time.monotonic()
+    with pytest.raises(WorkerHungError, match=r"m: .* no sign of life for 0\.5 seconds"):
+        list(answers)
+    assert time.monotonic() - started < 5
 
 
 def test_it_can_be_started_again(start: Nursery) -> None:
