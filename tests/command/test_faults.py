@@ -381,11 +381,11 @@ def test_an_endless_text_is_an_answer_like_any_other(place: Place) -> None:
 
 
 def test_models_whose_names_look_alike_have_logs_of_their_own(place: Place) -> None:
-    labels = ("模型", "型模", "a.b", "a+b")
+    labels = ("模型", "型模", "a.b", "a+b", "Q4", "q4")  # some file systems know no capitals
     specs = [
         place.model("m", fault="chatter", dtype=label).replace("m=", f"{label}=", 1)
         for label in labels
     ]
     place.compare(*specs)
-    assert len(place.logs()) == 4
+    assert len({name.casefold() for name in place.logs()}) == 6
     assert all("chatter" in log for log in place.logs().values())

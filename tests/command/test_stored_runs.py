@@ -248,6 +248,16 @@ def test_a_store_says_what_it_holds(stored: Place) -> None:
     assert re.fullmatch(r"whole: [\d,]+ responses, \d+ runs\n", whole)
 
 
+def test_runs_with_other_right_answers_cannot_be_compared(place: Place) -> None:
+    """Equal answers would look like flips."""
+    asked = ("-b", "mmlu_anatomy", "--shots", 0)
+    assert place.run("run", place.model("a"), *asked).returncode == 0
+    place.write_mmlu([{"question": f"Q{i}?", "answer": (i + (i == 2)) % 4} for i in range(6)])
+    assert place.run("run", place.model("b"), *asked).returncode == 0
+    said = "run:1 and run:2 asked mmlu_anatomy with other data, such as other right answers"
+    assert refused(place, "compare", "run:1", "run:2") == f"not comparable: {said}"
+
+
 def test_no_store(place: Place) -> None:
     """A name that is misspelt is not the name of a new one."""
     commands = (["info"], ["verify"], ["prune", "--older-than", 0], ["export", "x.jsonl"])
