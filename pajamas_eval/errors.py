@@ -30,6 +30,14 @@ class RunError(PajamasError):
     """A model could not be run to the end."""
 
 
+class WorkerDiedError(RunError):
+    """The worker process ended by itself, or ran out of memory."""
+
+
+class WorkerHungError(RunError):
+    """The worker process showed no sign of life, and was killed."""
+
+
 class StoreError(RunError):
     """The response store could not be read or written."""
 

@@ -20,7 +20,7 @@ from pajamas_eval.document import (
     RunSettings,
     this_machine,
 )
-from pajamas_eval.errors import UsageError, suggestion
+from pajamas_eval.errors import UsageError, WorkerDiedError, WorkerHungError, suggestion
 from pajamas_eval.gathering import NOT_REACHED
 from pajamas_eval.model_spec import ModelSpec
 from pajamas_eval.pairs import paired_differences, until_decided
@@ -29,13 +29,8 @@ from pajamas_eval.recording import Recording
 from pajamas_eval.respondent import Progress, Respondent
 from pajamas_eval.statistics.verdicts import Verdict
 from pajamas_eval.summary import summarize
-from pajamas_eval.worker import (
-    PATIENCE_SECONDS,
-    Opened,
-    Worker,
-    WorkerDiedError,
-    WorkerHungError,
-)
+from pajamas_eval.worker import PATIENCE_SECONDS, Worker
+from pajamas_eval.worker_process import Opened
 
 _Answer = TypeVar("_Answer")
 

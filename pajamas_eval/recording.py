@@ -14,7 +14,8 @@ from pajamas_eval.errors import PajamasError, StoreError, UsageError
 from pajamas_eval.runtime import Engine
 from pajamas_eval.store import ModelIdentity, Store, default_path
 from pajamas_eval.store.model_responses import ModelResponses
-from pajamas_eval.worker import Opened, Worker
+from pajamas_eval.worker import Worker
+from pajamas_eval.worker_process import Opened
 
 
 class Recording:

@@ -8,12 +8,13 @@ from msgspec.structs import replace
 
 from pajamas_eval.checking import checked
 from pajamas_eval.document import AnswerSet, ModelRecord
-from pajamas_eval.errors import RunError, StoreError, UsageError
+from pajamas_eval.errors import RunError, StoreError, UsageError, WorkerDiedError, WorkerHungError
 from pajamas_eval.gathering import GatheredAnswers
 from pajamas_eval.questions import QuestionSet
 from pajamas_eval.requests import Failure, Request, Response, Result
 from pajamas_eval.runtime import Identity
-from pajamas_eval.worker import Finished, Worker, WorkerDiedError, WorkerHungError
+from pajamas_eval.worker import Worker
+from pajamas_eval.worker_process import Finished
 
 PARTS = 32
 """Into how many parts requests are divided to find the one that an engine hangs on."""

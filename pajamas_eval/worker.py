@@ -1,49 +1,34 @@
 """One model in its own process: an engine that aborts takes down its worker, nothing else."""
 
-import gc
 import multiprocessing
 import os
-import pickle
-import resource
 import signal
 import socket
 import struct
-import sys
 import tempfile
 import threading
-import time
-import traceback
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
-import msgspec
-
-from pajamas_eval.errors import OutOfMemoryError, PajamasError, RunError, UsageError, suggestion
+from pajamas_eval.errors import PajamasError, RunError, WorkerDiedError, WorkerHungError
 from pajamas_eval.model_spec import ModelSpec
 from pajamas_eval.registry import runtime_class
-from pajamas_eval.requests import Failure, Request, Result
+from pajamas_eval.requests import Request, Result
 from pajamas_eval.runtime import (
-    Capabilities,
     Engine,
-    Identity,
-    Runtime,
-    RuntimeOptions,
-    Settings,
-    Usage,
 )
-from pajamas_eval.store.keys import fingerprint
-
-SEND_EVERY_SECONDS = 0.05
-"""Results travel in groups this long: one message each would cost more than a small model."""
-
-STDERR_TAIL = 2000
-"""Bytes of an engine's last words shown when it dies, and characters of an error of its own."""
+from pajamas_eval.worker_process import (
+    STDERR_TAIL,
+    Finished,
+    Loaded,
+    Opened,
+    redirect_output,
+    serve,
+)
 
 PATIENCE_SECONDS = 300.0
 """How long an engine may show no sign of life while it answers."""
@@ -53,49 +38,6 @@ LOADING_PATIENCE_SECONDS = 3600.0
 
 SLICES = 20
 """Parts in which one waits for a sign of life."""
-
-SIGN_OF_LIFE_SECONDS = 1.0
-"""How often, at most, a worker that has no results to send says that it is alive."""
-
-
-class WorkerDiedError(RunError):
-    """The worker process ended by itself, or ran out of memory."""
-
-
-class WorkerHungError(RunError):
-    """The worker process showed no sign of life, and was killed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """What a worker says of its model before the weights are loaded.
-
-    Attributes:
-        digest: BLAKE3 of the model's files, in hexadecimal.
-        options: Options that can change an answer, as they were given or are by default.
-    """
-
-    settings: Settings
-    capabilities: Capabilities
-    digest: str
-    engine: Engine
-    options: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a worker says of its model once it is loaded."""
-
-    identity: Identity
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """What answering a list of requests cost."""
-
-    usage: Usage
-    peak_memory_bytes: int
 
 
 class Worker:
@@ -134,7 +76,7 @@ class Worker:
         _end_reads_after(self._patience, self._connection)
         self._busy = True  # opening the model
         self._process = context.Process(
-            target=_serve,
+            target=serve,
             args=(theirs, self.spec, str(self.log), self._patience),
             daemon=True,
         )
@@ -330,233 +272,6 @@ def _uninterrupted() -> Iterator[None]:
             signal.raise_signal(came_first)
 
 
-def _serve(connection: Connection, spec: ModelSpec, log: str, patience: float) -> None:
-    """The worker's main loop: opens the model, then obeys."""
-    _redirect_output(log)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    gc.set_threshold(100_000)  # requests by the hundred thousand are no cycles to look for
-    try:
-        runtime = open_runtime(spec.runtime, spec.options)
-        outbox = _Outbox(connection, min(SIGN_OF_LIFE_SECONDS, patience / 4))
-        connection.send(
-            Opened(
-                runtime.settings,
-                runtime.capabilities,
-                runtime.digest(),
-                runtime.engine(),
-                _decisive(runtime.options),
-            )
-        )
-        while True:
-            method, argument = connection.recv()
-            if method == "tokenize":
-                pairs = runtime.tokenize(argument)
-                connection.send(
-                    [[*context.tolist(), *continuation.tolist()] for context, continuation in pairs]
-                )
-            elif method == "fingerprints":
-                requests, length = argument
-                read = zip(requests, runtime.tokenize(requests), strict=True)
-                connection.send([fingerprint(r, *pair, length) for r, pair in read])
-            elif method == "load":
-                runtime.limit_context(argument)
-                started = time.perf_counter()
-                identity = runtime.load()
-                connection.send(Loaded(identity, time.perf_counter() - started))
-            else:
-                _answer(outbox, runtime, argument)
-    except (EOFError, BrokenPipeError, ConnectionError, KeyboardInterrupt):
-        return  # the parent is gone or has closed the pipe
-    except (MemoryError, OutOfMemoryError) as error:
-        connection.send(WorkerDiedError(f"the worker process ran out of memory ({_line(error)})"))
-    except PajamasError as error:
-        connection.send(_portable(error))
-    except Exception as error:
-        traceback.print_exc()
-        connection.send(RunError(_line(error)))
-
-
-def _decisive(options: RuntimeOptions) -> dict[str, Any]:
-    """Options that can change an answer, beyond what settings and digest say already."""
-    told_otherwise = {"path", "n_ctx", "add_bos", "allow_pickle"}
-    plain: dict[str, Any] = msgspec.to_builtins(options)
-    return {name: value for name, value in plain.items() if name not in told_otherwise}
-
-
-def _portable(error: PajamasError) -> PajamasError:
-    """The error as one of the types that the other side can build from a message alone."""
-    return UsageError(str(error)) if isinstance(error, UsageError) else RunError(str(error))
-
-
-def _line(error: Exception) -> str:
-    """An error in one line; its text may be empty, or as long as it likes."""
-    name, text = type(error).__name__, str(error).strip()
-    return f"{name}: {text.splitlines()[0]}"[:STDERR_TAIL] if text else name
-
-
-def _end_with_parent() -> None:
-    """Whatever a worker is doing: nobody is there to take it where the parent was killed."""
-    parent = multiprocessing.parent_process()
-    if parent:
-        parent.join()
-        os._exit(1)
-
-
-def _redirect_output(log: str) -> None:
-    """Engines chat on both streams; the terminal belongs to the report."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    target = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.dup2(target, 1)
-    os.dup2(target, 2)
-    os.close(target)
-
-
-class _Outbox:
-    """Sends results in groups, from a thread of its own: none waits for the next one to come."""
-
-    def __init__(self, connection: Connection, sign_of_life_seconds: float) -> None:
-        self._connection = connection
-        self._every = sign_of_life_seconds
-        self._lock = threading.Lock()  # whose holder may use the connection
-        self._pending: deque[tuple[int, Result]] = deque()
-        self._something = threading.Event()
-        self._sent = time.perf_counter()
-        self._error: Exception | None = None
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def put(self, answer: tuple[int, Result]) -> None:
-        """Takes a result, to be sent before long."""
-        if self._error:
-            raise self._error
-        self._pending.append(answer)
-        if not self._something.is_set():  # to set it again would take a lock
-            self._something.set()
-
-    def alive(self) -> None:
-        """Says so, if nothing was said for a while."""
-        if time.perf_counter() - self._sent > self._every:
-            self._send(None)
-
-    def flush(self) -> None:
-        """Sends what it has."""
-        with self._lock:
-            self._something.clear()
-            group = [self._pending.popleft() for _ in range(len(self._pending))]
-            if group:
-                try:
-                    self._connection.send(group)
-                except (pickle.PicklingError, TypeError, AttributeError):  # nothing was sent
-                    self._connection.send([_that_travels(answer) for answer in group])
-                self._sent = time.perf_counter()
-
-    def finish(self, finished: Finished) -> None:
-        """Sends what it has, and that there will be no more."""
-        self.flush()
-        if self._error:
-            raise self._error
-        self._send(finished)
-
-    def _send(self, message: object) -> None:
-        with self._lock:
-            self._connection.send(message)
-            self._sent = time.perf_counter()
-
-    def _run(self) -> None:
-        try:
-            while self._something.wait():
-                time.sleep(SEND_EVERY_SECONDS)
-                self.flush()
-        except Exception as error:  # for `put` to raise where it is met
-            self._error = error
-
-
-def _that_travels(answer: tuple[int, Result]) -> tuple[int, Result]:
-    """The result itself, or a failure where no other process could be given it."""
-    try:
-        pickle.dumps(answer)
-    except (pickle.PicklingError, TypeError, AttributeError):
-        index, result = answer
-        return index, Failure(f"the runtime gave a {type(result).__name__} for an answer")
-    return answer
-
-
-def _answer(outbox: _Outbox, runtime: Runtime, requests: Sequence[Request]) -> None:
-    runtime.usage = Usage()
-    runtime.alive = outbox.alive  # type: ignore[method-assign]
-    try:
-        for answer in runtime.answer(requests):
-            outbox.put(answer)
-    finally:  # what came before an error is no less true
-        outbox.flush()
-    outbox.finish(Finished(runtime.usage, peak_memory_bytes() + runtime.usage.device_memory_bytes))
-
-
-def open_runtime(name: str, options: Mapping[str, object]) -> Runtime:
-    """The runtime with its options checked. Raises `UsageError`."""
-    runtime_type = runtime_class(name)
-    known = [field.name for field in msgspec.structs.fields(runtime_type.options_type)]
-    for key in options:
-        if key not in known:
-            raise UsageError(
-                f"the {name} runtime has no option {key!r}{suggestion(key, known)} "
-                f"(known: {', '.join(known)})"
-            )
-    try:
-        converted: RuntimeOptions = msgspec.convert(
-            dict(options), runtime_type.options_type, strict=False
-        )
-    except msgspec.ValidationError as error:
-        raise UsageError(_bad_option(name, runtime_type.options_type, options, error)) from None
-    return runtime_type(converted)  # type: ignore[call-arg]
-
-
-def _bad_option(
-    name: str,
-    options_type: type[RuntimeOptions],
-    options: Mapping[str, object],
-    error: msgspec.ValidationError,
-) -> str:
-    """What is wrong with an option, in the words of those who type it."""
-    message, _, key = str(error).partition(" - at `$.")
-    key = key.rstrip("`")
-    if key not in options:
-        return f"{name} options: {error}"
-    kind = get_type_hints(options_type)[key]
-    allowed = [
-        str(value)
-        for part in (kind, *get_args(kind))
-        if get_origin(part) is Literal
-        for value in get_args(part)
-    ]
-    if allowed:
-        message = f"expected one of {', '.join(allowed)}"
-    else:
-        for technical, plain in _PLAIN_TYPES.items():
-            message = message.replace(technical, plain)
-    return f"{name} option {key}={options[key]}: {message[0].lower()}{message[1:]}"
-
-
-_PLAIN_TYPES = {
-    " | null": "",
-    "`int`": "a whole number",
-    "`float`": "a number",
-    "`bool`": "true or false",
-    "`str`": "text",
-}
-
-
-def peak_memory_bytes() -> int:
-    """The most memory this process ever had resident."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def installed_engine(name: str) -> Engine | str:
     """The engine of a runtime, or why it does not work here; asked in a process of its own."""
     context = multiprocessing.get_context("spawn")
@@ -574,7 +289,7 @@ def installed_engine(name: str) -> Engine | str:
 
 
 def _report_engine(connection: Connection, name: str) -> None:
-    _redirect_output(os.devnull)
+    redirect_output(os.devnull)
     try:
         connection.send(runtime_class(name).engine())
     except Exception as error:

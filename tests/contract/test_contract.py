@@ -14,6 +14,7 @@ import pytest
 from msgspec import structs
 
 from pajamas_eval.errors import OutOfMemoryError
+from pajamas_eval.registry import open_runtime
 from pajamas_eval.requests import (
     Failure,
     GenerateUntil,
@@ -28,7 +29,6 @@ from pajamas_eval.runtime import Usage
 from pajamas_eval.scoring import Row, ScoringBatch
 from pajamas_eval.scoring_plan import Segment
 from pajamas_eval.token_runtime import TokenRuntime
-from pajamas_eval.worker import open_runtime
 
 
 @dataclass(frozen=True)

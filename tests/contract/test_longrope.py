@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from pajamas_eval.registry import open_runtime
 from pajamas_eval.requests import (
     GenerateUntil,
     GenerationResult,
@@ -24,7 +25,6 @@ from pajamas_eval.requests import (
 )
 from pajamas_eval.runtime import Usage
 from pajamas_eval.token_runtime import TokenRuntime
-from pajamas_eval.worker import open_runtime
 
 ORIGINAL, LONGEST = 2048, 8192
 """Context lengths, in tokens; the former is as much as llama.cpp is given at first."""

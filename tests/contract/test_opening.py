@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from pajamas_eval.errors import UsageError
+from pajamas_eval.registry import open_runtime
 from pajamas_eval.runtime import Engine
 from pajamas_eval.runtimes import gguf, hf, mlx
 from pajamas_eval.token_runtime import TokenRuntime
-from pajamas_eval.worker import open_runtime
 
 
 def opened(name: str, path: Path | str, **options: Any) -> TokenRuntime:

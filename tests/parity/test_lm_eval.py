@@ -22,7 +22,7 @@ from pajamas_eval.benchmarks.gsm8k import extract_flexible, extract_strict, norm
 from pajamas_eval.chat import ChatTemplate
 from pajamas_eval.data import DataSource
 from pajamas_eval.questions import Question, prepare
-from pajamas_eval.registry import benchmark
+from pajamas_eval.registry import benchmark, open_runtime
 from pajamas_eval.requests import (
     Failure,
     GenerateUntil,
@@ -34,7 +34,6 @@ from pajamas_eval.requests import (
     Result,
 )
 from pajamas_eval.token_runtime import TokenRuntime
-from pajamas_eval.worker import open_runtime
 
 ROOT = Path(__file__).parent.parent.parent
 SHARED = ROOT.parent / "shared"

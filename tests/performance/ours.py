@@ -16,7 +16,8 @@ from pajamas_eval.requests import (
     LogLikelihood,
     Request,
 )
-from pajamas_eval.worker import Finished, Worker
+from pajamas_eval.worker import Worker
+from pajamas_eval.worker_process import Finished
 
 
 def main(runtime: str, model: str, file: str, *settings: str) -> None:

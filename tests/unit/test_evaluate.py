@@ -36,7 +36,7 @@ from pajamas_eval.requests import (
 )
 from pajamas_eval.runtime import Capabilities, Engine, Settings, Usage
 from pajamas_eval.statistics.verdicts import Verdict
-from pajamas_eval.worker import Finished, Loaded, Opened
+from pajamas_eval.worker_process import Finished, Loaded, Opened
 
 BOS = 1
 TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"

@@ -8,7 +8,7 @@ from handmade import identity
 
 from pajamas_eval.benchmarks.gsm8k import Gsm8k, WordProblem
 from pajamas_eval.document import AnswerSet
-from pajamas_eval.errors import RunError, StoreError, UsageError
+from pajamas_eval.errors import RunError, StoreError, UsageError, WorkerDiedError, WorkerHungError
 from pajamas_eval.model_spec import ModelSpec
 from pajamas_eval.questions import Question, QuestionSet
 from pajamas_eval.requests import Failure, GenerateUntil, GenerationResult, Request, Result
@@ -16,7 +16,7 @@ from pajamas_eval.respondent import MOST_LOST, PARTS, Respondent, Response
 from pajamas_eval.runtime import Identity, Usage
 from pajamas_eval.store import ModelIdentity, Store
 from pajamas_eval.store.model_responses import ModelResponses
-from pajamas_eval.worker import Finished, Loaded, WorkerDiedError, WorkerHungError
+from pajamas_eval.worker_process import Finished, Loaded
 
 Behaviour = Callable[[int, int], Result | Exception | None]
 """What becomes of a request, from its number and how often it was met: nothing is no answer."""

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from pajamas_eval import worker as worker_module
-from pajamas_eval.errors import RunError, UsageError
+from pajamas_eval.errors import RunError, UsageError, WorkerDiedError, WorkerHungError
 from pajamas_eval.model_spec import ModelSpec
 from pajamas_eval.requests import GenerateUntil, GenerationResult
-from pajamas_eval.worker import Finished, Worker, WorkerDiedError, WorkerHungError
+from pajamas_eval.worker import Worker
+from pajamas_eval.worker_process import Finished
 
 PLUGIN = Path(__file__).parent.parent / "plugin"
 PROMPTS = [GenerateUntil(f"Q{i}?", (), 8) for i in range(10)]
