@@ -20,10 +20,11 @@ from typing import ClassVar
 
 import msgspec
 
-from pajamas_eval.benchmark import Benchmark, Doc, Score
-from pajamas_eval.data import Dataset, DataSource
+from pajamas_eval.api.benchmark import Benchmark, Doc, Score
+from pajamas_eval.api.data import Dataset, DataSource
+from pajamas_eval.api.requests import GenerateUntil, Request
+from pajamas_eval.api.results import GenerationResult, LogLikelihoodResult
 from pajamas_eval.errors import UsageError
-from pajamas_eval.requests import GenerateUntil, GenerationResult, LogLikelihoodResult, Request
 
 UNTIL = ("Question:", "</s>", "<|im_end|>")
 MAX_TOKENS = 256

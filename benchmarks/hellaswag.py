@@ -23,8 +23,8 @@ from typing import ClassVar
 
 import msgspec
 
-from pajamas_eval.benchmark import ChoiceDoc, MultipleChoice
-from pajamas_eval.data import Dataset, DataSource
+from pajamas_eval.api.data import Dataset, DataSource
+from pajamas_eval.api.multiple_choice import ChoiceDoc, MultipleChoice
 from pajamas_eval.errors import UsageError
 
 

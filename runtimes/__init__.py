@@ -1,1 +1,1 @@
-"""Adapters: one file per inference engine, each behind the contract in `pajamas_eval.runtime`."""
+"""Adapters: one file per inference engine, each behind `pajamas_eval.api.runtime`."""

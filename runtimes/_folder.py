@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pajamas_eval.digest import digest_of, model_files
+from pajamas_eval.api.digest import digest_of, model_files
+from pajamas_eval.api.runtime import RuntimeOptions
 from pajamas_eval.errors import MissingEngineError, UsageError
-from pajamas_eval.runtime import RuntimeOptions
-from pajamas_eval.token_runtime import TokenRuntime
+from pajamas_eval.tokens.token_runtime import TokenRuntime
 
 UNKNOWN_CONTEXT_LENGTH = 2048
 """Tokens, where neither the model nor its tokenizer names a limit (lm-eval's default)."""

@@ -5,33 +5,39 @@ import os
 import resource
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache, partial
 from glob import escape
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pajamas_eval.digest import digest_of
-from pajamas_eval.errors import MissingEngineError, OutOfMemoryError, RunError, UsageError
-from pajamas_eval.generation import Generation
-from pajamas_eval.log_softmax import log_probabilities
-from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
-from pajamas_eval.scoring import ScoringBatch
-from pajamas_eval.scoring_plan import Budget
-from pajamas_eval.token_runtime import BATCH_OUTPUTS, TokenRuntime
+from pajamas_eval.api.digest import digest_of
+from pajamas_eval.api.identity import Engine, Identity
+from pajamas_eval.api.runtime import RuntimeOptions
+from pajamas_eval.errors import OutOfMemoryError, RunError, UsageError
+from pajamas_eval.runtimes._llama_cpp import (
+    CALL_TOKENS,
+    ERRORS,
+    TokenBatch,
+    gpus,
+    last_error,
+    llama,
+    llama_version,
+    processors,
+)
+from pajamas_eval.tokens.generation import Generation
+from pajamas_eval.tokens.log_softmax import log_probabilities
+from pajamas_eval.tokens.prefix_tree import Budget
+from pajamas_eval.tokens.scoring import ScoringBatch
+from pajamas_eval.tokens.token_runtime import BATCH_OUTPUTS, TokenRuntime
 
 MICRO_BATCH = 512
 """Tokens llama.cpp computes at once, and so what a batch of scoring holds."""
 
-CALL_TOKENS = 2048
-"""Most tokens of one call."""
 
 SEQUENCES = 128
 """Sequences that the KV cache tells apart; number 0 holds the base."""
@@ -41,10 +47,6 @@ GENERATION_CELLS = 16384
 
 CONTEXT_BLOCK = 256
 """Tokens by whose multiples llama.cpp makes contexts of streams."""
-
-_LOG_ERROR = 4
-_GPU, _INTEGRATED_GPU = 1, 2
-"""Types of ggml's devices; the latter uses the machine's memory."""
 
 
 class GgufOptions(RuntimeOptions, frozen=True, kw_only=True):
@@ -74,16 +76,16 @@ class GgufRuntime(TokenRuntime):
     @classmethod
     def engine(cls) -> Engine:
         """The installed llama-cpp-python."""
-        llama = _llama()
-        gpu = llama.llama_supports_gpu_offload()
+        library = llama()
+        gpu = library.llama_supports_gpu_offload()
         device = ("Metal" if sys.platform == "darwin" else "GPU") if gpu else "CPU"
-        kernels = " ".join(llama.llama_print_system_info().decode("utf-8", "replace").split())
-        build = "; ".join([kernels, *(gpu.name for gpu in _gpus())])
-        return Engine({"llama-cpp-python": _version()}, device, build)
+        kernels = " ".join(library.llama_print_system_info().decode("utf-8", "replace").split())
+        build = "; ".join([kernels, *(gpu.name for gpu in gpus())])
+        return Engine({"llama-cpp-python": llama_version()}, device, build)
 
     def __init__(self, options: GgufOptions) -> None:
         super().__init__(options)
-        self._llama = _llama()
+        self._llama = llama()
         self._files = _parts(Path(options.path))
         self._context: Any = None
         self._memory: Any = None
@@ -120,7 +122,7 @@ class GgufRuntime(TokenRuntime):
 
     def load(self) -> Identity:
         """Reads the weights."""
-        self._free_before = [gpu.free_bytes() for gpu in _gpus()]
+        self._free_before = [gpu.free_bytes() for gpu in gpus()]
         self._device_memory_bytes = 0
         self._llama.llama_model_free(self._model)
         self._model = self._read(vocab_only=False)
@@ -146,7 +148,7 @@ class GgufRuntime(TokenRuntime):
             bits_per_weight=8 * size / parameters,
             dtype=f"{self.options.cache_type} cache",
             device=self.engine().device if self.options.n_gpu_layers else "CPU",
-            versions={"llama-cpp-python": _version()},
+            versions={"llama-cpp-python": llama_version()},
         )
 
     def digest(self) -> str:
@@ -155,7 +157,7 @@ class GgufRuntime(TokenRuntime):
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of each text; special tokens named in it are recognised."""
-        with ThreadPoolExecutor(_processors()) as pool:  # llama.cpp runs outside Python's lock
+        with ThreadPoolExecutor(processors()) as pool:  # llama.cpp runs outside Python's lock
             return list(pool.map(self._encode_one, [text.encode() for text in texts]))
 
     def decode(self, tokens: Sequence[int], *, keep_special: bool) -> str:
@@ -187,7 +189,7 @@ class GgufRuntime(TokenRuntime):
             for row in range(segment.first, segment.last):
                 at[row][segment.begin - base : segment.end - base] = range(start, start + length)
         tokens = [batch.rows[s.first].tokens[s.begin : s.end] for s in batch.segments]
-        calls = _Tokens(
+        calls = TokenBatch(
             tokens=np.concatenate(tokens),
             positions=np.concatenate([np.arange(s.begin, s.end) for s in batch.segments]),
             first_sequence=np.repeat([s.first + 1 for s in batch.segments], lengths),
@@ -222,7 +224,7 @@ class GgufRuntime(TokenRuntime):
         if not self._llama.llama_memory_seq_rm(self._memory, 0, kept, -1):
             self.forget()
             kept = 0
-        calls = _Tokens(
+        calls = TokenBatch(
             tokens=base[kept:],
             positions=np.arange(kept, len(base)),
             first_sequence=np.zeros(len(base) - kept, np.int32),
@@ -293,11 +295,11 @@ class GgufRuntime(TokenRuntime):
         parameters = self._llama.llama_model_default_params()
         parameters.vocab_only = vocab_only
         parameters.n_gpu_layers = self.options.n_gpu_layers
-        _LOG.clear()
+        ERRORS.clear()
         model = self._llama.llama_model_load_from_file(os.fsencode(self._files[0]), parameters)
         if not model:
             raise UsageError(
-                f"{self.options.path} is no GGUF model that llama.cpp can load: {_last_error()}"
+                f"{self.options.path} is no GGUF model that llama.cpp can load: {last_error()}"
             )
         return model
 
@@ -329,18 +331,18 @@ class GgufRuntime(TokenRuntime):
         parameters.kv_unified = streams == 1
         parameters.swa_full = True
         parameters.no_perf = True
-        threads = self.options.n_threads or _processors()
+        threads = self.options.n_threads or processors()
         parameters.n_threads = parameters.n_threads_batch = threads
         if self.options.flash_attention is not None:
             parameters.flash_attn_type = int(self.options.flash_attention)
         types = {"f16": "GGML_TYPE_F16", "f32": "GGML_TYPE_F32", "q8_0": "GGML_TYPE_Q8_0"}
         parameters.type_k = parameters.type_v = getattr(self._llama, types[self.options.cache_type])
-        _LOG.clear()
+        ERRORS.clear()
         self._context = self._llama.llama_init_from_model(self._model, parameters)
         self._cells, self._streams = size, streams
         if not self._context:
             self._cells, self._memory, self._held = 0, None, np.empty(0, np.int32)
-            raise OutOfMemoryError(f"no room for a context of {size} tokens: {_last_error()}")
+            raise OutOfMemoryError(f"no room for a context of {size} tokens: {last_error()}")
         self._memory = self._llama.llama_get_memory(self._context)
         self._held = np.empty(0, np.int32)
         self.device_memory_bytes()
@@ -356,7 +358,7 @@ class GgufRuntime(TokenRuntime):
         """
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         taken = shared = 0
-        for gpu, before in zip(_gpus(), self._free_before, strict=True):
+        for gpu, before in zip(gpus(), self._free_before, strict=True):
             if gpu.has_own_memory:
                 taken += max(0, before - gpu.free_bytes())
             else:
@@ -384,14 +386,14 @@ class GgufRuntime(TokenRuntime):
             positions += range(base, base + length)
             sequences += [slot] * length
             wanted += [0] * (length - 1) + [1]
-        calls = _Tokens(tokens, positions, sequences, np.ones(len(tokens), np.int32))
+        calls = TokenBatch(tokens, positions, sequences, np.ones(len(tokens), np.int32))
         calls.wanted[np.flatnonzero(wanted)] = 1
         picked: list[int] = []
         for start, end in calls.cuts():
             picked += self._decode(calls.part(start, end)).argmax(axis=1).tolist()
         return list(zip([*active, *prompts], picked, strict=True))
 
-    def _decode(self, part: "_Tokens") -> NDArray[np.float32]:
+    def _decode(self, part: "TokenBatch") -> NDArray[np.float32]:
         """Runs one call; returns a view of the wanted logits, valid until the next call."""
         int_pointer, byte_pointer = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_int8)
         pointers = self._sequence_ids.ctypes.data + 4 * part.first_sequence.astype(np.uint64)
@@ -408,7 +410,7 @@ class GgufRuntime(TokenRuntime):
         if code == 1:
             raise OutOfMemoryError("the KV cache is full")
         if code:
-            raise RunError(f"llama_decode failed with code {code}: {_last_error()}")
+            raise RunError(f"llama_decode failed with code {code}: {last_error()}")
         shape = (int(part.wanted.sum()), self._vocabulary_size)
         if not shape[0]:
             self._llama.llama_synchronize(self._context)
@@ -444,41 +446,6 @@ class GgufRuntime(TokenRuntime):
         return buffer.value.decode("utf-8", "replace") if length >= 0 else ""
 
 
-class _Tokens:
-    """Tokens for llama.cpp in arrays that it reads in place.
-
-    Token `i` belongs to sequences `first_sequence[i]` … `first_sequence[i] + sequences[i] - 1`.
-    """
-
-    def __init__(self, tokens: Any, positions: Any, first_sequence: Any, sequences: Any) -> None:
-        self.tokens, self.positions, self.first_sequence, self.sequences = (
-            np.ascontiguousarray(array, np.int32)
-            for array in (tokens, positions, first_sequence, sequences)
-        )
-        self.wanted = np.zeros(len(self.tokens), np.int8)
-
-    def part(self, start: int, end: int) -> "_Tokens":
-        """A run of the tokens, still in place."""
-        part = _Tokens(
-            self.tokens[start:end],
-            self.positions[start:end],
-            self.first_sequence[start:end],
-            self.sequences[start:end],
-        )
-        part.wanted = self.wanted[start:end]
-        return part
-
-    def cuts(self) -> Iterator[tuple[int, int]]:
-        """Where to cut into calls: llama.cpp aborts on too many tokens or outputs in one."""
-        outputs = np.concatenate([[0], np.cumsum(self.wanted, dtype=np.int64)])
-        start = 0
-        while start < len(self.tokens):
-            most = int(np.searchsorted(outputs, outputs[start] + BATCH_OUTPUTS, side="right")) - 1
-            end = min(start + CALL_TOKENS, max(most, start + 1), len(self.tokens))
-            yield start, end
-            start = end
-
-
 def _parts(first: Path) -> list[Path]:
     """All files of a split model, whose first part names their number."""
     if first.is_dir():
@@ -491,86 +458,3 @@ def _parts(first: Path) -> list[Path]:
             raise UsageError(f"{first}: no such file")
         return [first]
     return sorted(first.parent.glob(f"{escape(stem)}-[0-9][0-9][0-9][0-9][0-9]-of-{rest}"))
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-_LOG: deque[str] = deque(maxlen=50)
-"""llama.cpp's latest errors."""
-
-
-def _last_error() -> str:
-    return _LOG[0] if _LOG else "it gave no reason"
-
-
-@cache
-def _llama() -> ModuleType:
-    """The low-level API, its log caught."""
-    try:
-        import llama_cpp.llama_cpp as llama
-    except ImportError:
-        raise MissingEngineError("gguf", "llama-cpp-python") from None
-
-    @llama.llama_log_callback
-    def log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
-        if level == _LOG_ERROR:
-            message = text.decode("utf-8", "replace").strip()
-            _LOG.append(message)
-            print(message, file=sys.stderr)
-
-    llama.llama_log_set(log, ctypes.c_void_p(0))
-    _KEPT.append(log)
-    llama.llama_backend_init()
-    return llama
-
-
-@dataclass(frozen=True)
-class _Gpu:
-    """One of ggml's devices."""
-
-    name: str
-    has_own_memory: bool
-    free_bytes: Callable[[], int]
-
-
-@cache
-def _gpus() -> list[_Gpu]:
-    """ggml's GPUs, which llama-cpp-python does not tell of."""
-    library = ctypes.CDLL(_llama()._lib._name)
-    ggml = {
-        name: getattr(library, f"ggml_backend_dev_{name}")
-        for name in ("count", "get", "type", "name", "description", "memory")
-    }
-    ggml["count"].restype = ctypes.c_size_t
-    ggml["get"].argtypes, ggml["get"].restype = [ctypes.c_size_t], ctypes.c_void_p
-    ggml["type"].argtypes, ggml["type"].restype = [ctypes.c_void_p], ctypes.c_int
-    for name in ("name", "description"):
-        ggml[name].argtypes, ggml[name].restype = [ctypes.c_void_p], ctypes.c_char_p
-    size = ctypes.POINTER(ctypes.c_size_t)
-    ggml["memory"].argtypes, ggml["memory"].restype = [ctypes.c_void_p, size, size], None
-
-    def free_bytes(device: int) -> int:
-        free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        ggml["memory"](device, free, total)
-        return free.value
-
-    gpus = []
-    for device in map(ggml["get"], range(ggml["count"]())):
-        kind = ggml["type"](device)
-        if kind in (_GPU, _INTEGRATED_GPU):
-            name = f"{ggml['name'](device).decode()}: {ggml['description'](device).decode()}"
-            own = kind == _GPU and sys.platform != "darwin"
-            gpus.append(_Gpu(name, own, partial(free_bytes, device)))
-    return gpus
-
-
-_KEPT: list[Any] = []
-"""llama.cpp keeps a bare pointer to the callback: it must never be collected."""
-
-
-def _version() -> str:
-    import llama_cpp
-
-    return str(llama_cpp.__version__)

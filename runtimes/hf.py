@@ -10,12 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pajamas_eval.api.identity import Engine, Identity
+from pajamas_eval.api.runtime import RuntimeOptions
 from pajamas_eval.errors import OutOfMemoryError, UsageError
-from pajamas_eval.generation import Generation
-from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
-from pajamas_eval.scoring import ScoringBatch
-from pajamas_eval.scoring_plan import Budget
+from pajamas_eval.tokens.generation import Generation
+from pajamas_eval.tokens.prefix_tree import Budget
+from pajamas_eval.tokens.scoring import ScoringBatch
 
 GPU_BUDGET = {"tokens": 8192, "rows": 128, "outputs": 512, "padding": 512}
 """What a GPU is offered at first; it is halved where memory runs out."""

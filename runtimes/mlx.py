@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pajamas_eval.api.identity import Engine, Identity
+from pajamas_eval.api.runtime import RuntimeOptions
 from pajamas_eval.errors import OutOfMemoryError, UsageError
-from pajamas_eval.generation import Generation
-from pajamas_eval.log_softmax import log_probabilities
-from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
-from pajamas_eval.scoring import ScoringBatch, SideBySide
+from pajamas_eval.tokens.generation import Generation
+from pajamas_eval.tokens.log_softmax import log_probabilities
+from pajamas_eval.tokens.scoring import ScoringBatch, SideBySide
 
 PREFILL_TOKENS = 2048
 """Tokens of a base that are run at once."""

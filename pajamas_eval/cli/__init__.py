@@ -9,12 +9,15 @@ from typing import Any
 import click
 
 from pajamas_eval.cli import interrupts
-from pajamas_eval.cli.evaluation import compare, run
+from pajamas_eval.cli.compare import compare
+from pajamas_eval.cli.doctor import doctor
 from pajamas_eval.cli.gate import gate
-from pajamas_eval.cli.listing import doctor, list_
+from pajamas_eval.cli.list import list_
+from pajamas_eval.cli.output import drop_output
 from pajamas_eval.cli.plan import plan
-from pajamas_eval.cli.showing import drop_output
-from pajamas_eval.cli.store import runs, show, store
+from pajamas_eval.cli.run import run
+from pajamas_eval.cli.runs import runs, show
+from pajamas_eval.cli.store import store
 from pajamas_eval.errors import PajamasError
 
 INTERRUPTED = 130
@@ -58,7 +61,7 @@ class _Group(click.Group):
 
 
 def _say(text: str) -> None:
-    from pajamas_eval.report.text import printable_lines  # what is wrong may be a name of any form
+    from pajamas_eval.report.wording.figures import printable_lines
 
     click.echo(printable_lines(text[:_LONGEST]), err=True)
 

@@ -20,9 +20,9 @@ from pajamas_eval.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pajamas_eval.document import Document
     from pajamas_eval.gate.config import Gate, Run
     from pajamas_eval.gate.findings import Finding
+    from pajamas_eval.results.document import Document
 
 EXIT_CODES = {"passed": 0, "broken": 1, "undecided": 3}
 STEP_SUMMARY, ACTIONS = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS"
@@ -79,14 +79,13 @@ def gate(
     measured, 4 a model failed. With --config, options given here win over those of the file,
     whose paths are relative to it.
     """
-    from pajamas_eval.cli.running import fail_if_any_failed
-    from pajamas_eval.cli.showing import deliver, output_console
-    from pajamas_eval.document import read
+    from pajamas_eval.cli.output import deliver, fail_if_any_failed, output_console
+    from pajamas_eval.files import check_outputs
     from pajamas_eval.gate import config as gate_files
     from pajamas_eval.gate.findings import overall
     from pajamas_eval.gate.judge import judge
-    from pajamas_eval.output import check_outputs
-    from pajamas_eval.report.gate_table import show
+    from pajamas_eval.report.terminal.gate import show
+    from pajamas_eval.results.file import read
 
     given = {
         name: value
@@ -171,7 +170,7 @@ def _measure(gate: "Gate", run: "Run", folder: Path, options: dict[str, Any]) ->
     """Runs what is to be judged; `options` are for what `run` cannot say."""
     from msgspec.structs import asdict
 
-    from pajamas_eval.cli.running import run_models
+    from pajamas_eval.evaluation.session import run_models
     from pajamas_eval.gate.config import check_early_stop
 
     check_early_stop(gate, run.until_decided)
@@ -194,11 +193,11 @@ def _tell_others(
     summary_file: Path | None,
 ) -> None:
     """Files and annotations for the machines that ask for them."""
-    from pajamas_eval.output import write_whole
-    from pajamas_eval.report import github
+    from pajamas_eval.files import write_whole
+    from pajamas_eval.report.export import github
 
     if junit_file:
-        from pajamas_eval.report.junit import junit
+        from pajamas_eval.report.export.junit import junit
 
         write_whole(junit(findings), junit_file)
     if summary_file:

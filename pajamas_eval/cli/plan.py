@@ -31,10 +31,10 @@ def plan(models: tuple[str, ...], margin: float, power: float, **options: Any) -
     """Ask a few questions (--limit) and say how many a verdict would take."""
     if len(models) < 2:
         raise click.UsageError("plan needs two models or more: how often they differ decides")
-    from pajamas_eval.cli.running import fail_if_any_failed, run_models
-    from pajamas_eval.cli.showing import deliver, output_console
-    from pajamas_eval.plan import forecasts
-    from pajamas_eval.report.forecast import show_plan
+    from pajamas_eval.analysis.forecast import forecasts
+    from pajamas_eval.cli.output import deliver, fail_if_any_failed, output_console
+    from pajamas_eval.evaluation.session import run_models
+    from pajamas_eval.report.terminal.forecast import show_plan
 
     document = run_models(models, margin=margin / 100, **options)
     found = list(forecasts(document, margin / 100, power))

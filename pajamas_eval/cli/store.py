@@ -25,41 +25,6 @@ def _opened(path: Path | None) -> "Iterator[Store]":
         yield store
 
 
-@click.command()
-@store_option
-def runs(store: Path | None) -> None:
-    """Show the runs that are recorded."""
-    from pajamas_eval.report.stored import runs_table
-
-    with _opened(store) as opened:
-        _print(runs_table(opened.runs.all()))
-
-
-@click.command()
-@click.argument("run", type=int)
-@store_option
-def show(run: int, store: Path | None) -> None:
-    """Show what a run found, as it did when it ended."""
-    from pajamas_eval.cli.showing import output_console
-    from pajamas_eval.document import decode
-    from pajamas_eval.recording import how_to_go_on, logs_of
-    from pajamas_eval.report import terminal
-    from pajamas_eval.report.stored import asked
-    from pajamas_eval.report.tables import say
-
-    with _opened(store) as opened:
-        recorded = opened.runs.get(run)
-        content = opened.runs.document(run)
-        logs = logs_of(opened, run)
-        to_go_on = how_to_go_on(opened, run)
-    console = output_console()
-    for line in asked(recorded, logs, to_go_on):
-        say(line, console)
-    if content is not None:
-        console.print()
-        terminal.show(decode(content, f"run {run}"), console)
-
-
 @click.group(short_help="Look at the response store, tidy or check it.")
 def store() -> None:
     """Look at the response store, tidy it, copy it out or check it."""
@@ -69,7 +34,7 @@ def store() -> None:
 @store_option
 def info(store: Path | None) -> None:
     """Say where the store is and what it holds."""
-    from pajamas_eval.report.stored import info_lines
+    from pajamas_eval.report.terminal.stored_runs import info_lines
     from pajamas_eval.store import info
 
     with _opened(store) as opened:
@@ -83,8 +48,8 @@ def info(store: Path | None) -> None:
 @store_option
 def prune(older_than: float | None, model: str | None, store: Path | None) -> None:
     """Remove responses of some age or of one model, and give back their space."""
-    from pajamas_eval.recording import log_folder
-    from pajamas_eval.report.text import plural, size
+    from pajamas_eval.evaluation.stored_runs import log_folder
+    from pajamas_eval.report.wording.figures import plural, size
     from pajamas_eval.store import prune
 
     age = None if older_than is None else timedelta(days=older_than)
@@ -106,9 +71,9 @@ def prune(older_than: float | None, model: str | None, store: Path | None) -> No
 @store_option
 def export(file: Path, store: Path | None) -> None:
     """Write everything as JSON lines."""
-    from pajamas_eval.cli.running import files_of_store
-    from pajamas_eval.output import check_outputs, replacing
-    from pajamas_eval.report.text import plural, printable
+    from pajamas_eval.evaluation.session import files_of_store
+    from pajamas_eval.files import check_outputs, replacing
+    from pajamas_eval.report.wording.figures import plural, printable
     from pajamas_eval.store import export
 
     with _opened(store) as opened:
@@ -122,7 +87,7 @@ def export(file: Path, store: Path | None) -> None:
 @store_option
 def verify(store: Path | None) -> None:
     """Check that the file is whole and everything in it can be read."""
-    from pajamas_eval.report.text import plural, printable
+    from pajamas_eval.report.wording.figures import plural, printable
     from pajamas_eval.store import verify
 
     with _opened(store) as opened:
@@ -132,9 +97,3 @@ def verify(store: Path | None) -> None:
     if found.problems:
         raise RunError(f"{plural(len(found.problems), 'problem')} in the store")
     click.echo(f"whole: {plural(found.responses, 'response')}, {plural(found.runs, 'run')}")
-
-
-def _print(table: object) -> None:
-    from pajamas_eval.cli.showing import output_console
-
-    output_console().print(table)

@@ -8,10 +8,10 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from pajamas_eval.benchmark import SHOT_SEED
+from pajamas_eval.api.benchmark import SHOT_SEED
+from pajamas_eval.api.requests import LogLikelihood
 from pajamas_eval.errors import UsageError, suggestion
-from pajamas_eval.registry import benchmark
-from pajamas_eval.requests import LogLikelihood
+from pajamas_eval.questions.registry import benchmark
 
 SIZE_LIMIT_BYTES = 100_000
 """A gate has a page at most; a file this large is something else."""

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pajamas_eval.document import Document
 from pajamas_eval.gate.config import Gate
 from pajamas_eval.gate.findings import Finding, Outcome, Requirement, Unit
+from pajamas_eval.results.document import Document
 
 
 @dataclass(frozen=True, slots=True)

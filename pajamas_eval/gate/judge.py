@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pajamas_eval.document import Document
 from pajamas_eval.errors import UsageError
 from pajamas_eval.gate.config import Gate
 from pajamas_eval.gate.costs import judge_costs
 from pajamas_eval.gate.findings import Finding, Outcome
 from pajamas_eval.gate.quality import judge_benchmark
+from pajamas_eval.results.document import Document
 
 
 def judge(document: Document, gate: Gate) -> list[Finding]:

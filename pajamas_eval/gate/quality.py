@@ -6,16 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pajamas_eval.document import BenchmarkRecord, Document
+from pajamas_eval.analysis.divergence import choice_kl_values
+from pajamas_eval.analysis.pairs import Pairs, paired_differences, robust_verdict, until_decided
 from pajamas_eval.gate.config import BenchmarkGate, Gate
 from pajamas_eval.gate.findings import Finding, Outcome, Requirement, Unit
-from pajamas_eval.pairs import (
-    Pairs,
-    choice_kl_values,
-    paired_differences,
-    robust_verdict,
-    until_decided,
-)
+from pajamas_eval.results.document import BenchmarkRecord, Document
 from pajamas_eval.statistics.clusters import mean_interval
 from pajamas_eval.statistics.paired import tango_interval
 from pajamas_eval.statistics.planning import further_questions

@@ -4,9 +4,9 @@ The store is one SQLite file. A response is found by a key made of the model's c
 its settings and the request's tokens; names of files, models and benchmarks are no part of it.
 """
 
-from pajamas_eval.requests import Response
+from pajamas_eval.api.answer_key import ModelIdentity, fingerprint, model_key, request_key
+from pajamas_eval.api.results import Response
 from pajamas_eval.store.json_lines import export
-from pajamas_eval.store.keys import ModelIdentity, fingerprint, model_key, request_key
 from pajamas_eval.store.maintenance import info, prune
 from pajamas_eval.store.runs import Run, Runs, RunState
 from pajamas_eval.store.store import Store, default_path

@@ -4,12 +4,7 @@ from typing import assert_never
 
 import msgspec
 
-from pajamas_eval.requests import (
-    FinishReason,
-    GenerationResult,
-    LogLikelihoodResult,
-    Response,
-)
+from pajamas_eval.api.results import FinishReason, GenerationResult, LogLikelihoodResult, Response
 
 
 class _LogLikelihood(msgspec.Struct, array_like=True, tag=0):

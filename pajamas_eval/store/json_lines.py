@@ -11,9 +11,9 @@ from typing import IO, Any
 import msgspec
 from msgspec.structs import asdict
 
-from pajamas_eval.requests import LogLikelihoodResult
+from pajamas_eval.api.answer_key import ModelIdentity
+from pajamas_eval.api.results import LogLikelihoodResult
 from pajamas_eval.store.codec import decode
-from pajamas_eval.store.keys import ModelIdentity
 from pajamas_eval.store.store import Store, shown
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from pajamas_eval.api.answer_key import ModelIdentity
 from pajamas_eval.errors import UsageError, suggestion
-from pajamas_eval.store.keys import ModelIdentity
 from pajamas_eval.store.schema import schema_version
 from pajamas_eval.store.store import Store, printable
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from pajamas_eval.requests import Response
-from pajamas_eval.runtime import Identity
-from pajamas_eval.store.keys import ModelIdentity, model_key, request_key
+from pajamas_eval.api.answer_key import ModelIdentity, model_key, request_key
+from pajamas_eval.api.identity import Identity
+from pajamas_eval.api.results import Response
 from pajamas_eval.store.store import Store
 
 

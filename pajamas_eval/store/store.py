@@ -10,11 +10,11 @@ from typing import Self
 
 from platformdirs import user_cache_path
 
+from pajamas_eval.api.answer_key import ModelIdentity, canonical, model_key
+from pajamas_eval.api.results import Response
 from pajamas_eval.errors import StoreError
-from pajamas_eval.requests import Response
 from pajamas_eval.store.codec import decode, encode
 from pajamas_eval.store.database import Database, damage
-from pajamas_eval.store.keys import ModelIdentity, canonical, model_key
 from pajamas_eval.store.runs import Runs
 
 DAMAGE = (ValueError, TypeError, OverflowError, RecursionError)

@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pajamas_eval.document import Document, read
+from pajamas_eval.results.document import Document
+from pajamas_eval.results.file import read
 
 COMMAND = Path(sys.executable).with_name("pajamas-eval")
 PLUGIN = Path(__file__).parent.parent / "plugin"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pajamas_eval.comparisons import headlines
-from pajamas_eval.document import Document, read
+from pajamas_eval.analysis.comparisons import headlines
+from pajamas_eval.results.document import Document
+from pajamas_eval.results.file import read
 from pajamas_eval.statistics.verdicts import Verdict
 
 ROOT = Path(__file__).parent.parent.parent

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from faulty import EVERYTHING, Place
 
-from pajamas_eval.document import AnswerRecord, Document
+from pajamas_eval.results.document import AnswerRecord, Document
 from pajamas_eval.statistics.verdicts import Verdict
 
 NOT_REACHED = "the model did not get to this question"

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pajamas_eval.document import read
+from pajamas_eval.results.file import read
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = Path(sys.executable).with_name("pajamas-eval")

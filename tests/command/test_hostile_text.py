@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from faulty import COMMAND, EVERYTHING, Place, assert_fit_for_a_terminal
 
-from pajamas_eval.document import Document
+from pajamas_eval.results.document import Document
 
 HOSTILE = {
     "ansi": "\x1b[2J\x1b[31mEVIL\x1b]0;title\x07\x9b31m",

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from pajamas_eval.document import Document, encode, read
+from pajamas_eval.results.document import Document
+from pajamas_eval.results.file import encode, read
 from pajamas_eval.store import Store, verify
 
 COMMAND = Path(sys.executable).with_name("pajamas-eval")

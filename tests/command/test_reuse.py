@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from faulty import EVERYTHING, Place
 
-from pajamas_eval.document import Document
+from pajamas_eval.results.document import Document
 
 
 def scores(document: Document, label: str) -> list[float]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from faulty import COMMAND, EVERYTHING, Place, assert_fit_for_a_terminal
 
-from pajamas_eval.document import Document
+from pajamas_eval.results.document import Document
 
 MMLU = ("-b", "mmlu_anatomy", "--shots", 0)
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from pajamas_eval.registry import open_runtime
-from pajamas_eval.requests import GenerateUntil, LogLikelihood, LogLikelihoodResult
-from pajamas_eval.token_runtime import TokenRuntime
+from pajamas_eval.api.requests import GenerateUntil, LogLikelihood
+from pajamas_eval.api.results import LogLikelihoodResult
+from pajamas_eval.models.registry import open_runtime
+from pajamas_eval.tokens.token_runtime import TokenRuntime
 
 SIZE = {"vocab_size": 2048, "hidden_size": 64, "num_hidden_layers": 4, "bos_token_id": 0}
 ATTENTION = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 128}

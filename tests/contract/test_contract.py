@@ -13,22 +13,14 @@ import numpy as np
 import pytest
 from msgspec import structs
 
+from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling, Request
+from pajamas_eval.api.results import Failure, GenerationResult, LogLikelihoodResult, Result
+from pajamas_eval.api.runtime import Usage
 from pajamas_eval.errors import OutOfMemoryError
-from pajamas_eval.registry import open_runtime
-from pajamas_eval.requests import (
-    Failure,
-    GenerateUntil,
-    GenerationResult,
-    LogLikelihood,
-    LogLikelihoodResult,
-    LogLikelihoodRolling,
-    Request,
-    Result,
-)
-from pajamas_eval.runtime import Usage
-from pajamas_eval.scoring import Row, ScoringBatch
-from pajamas_eval.scoring_plan import Segment
-from pajamas_eval.token_runtime import TokenRuntime
+from pajamas_eval.models.registry import open_runtime
+from pajamas_eval.tokens.prefix_tree import Segment
+from pajamas_eval.tokens.scoring import Row, ScoringBatch
+from pajamas_eval.tokens.token_runtime import TokenRuntime
 
 
 @dataclass(frozen=True)

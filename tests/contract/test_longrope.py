@@ -15,16 +15,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from pajamas_eval.registry import open_runtime
-from pajamas_eval.requests import (
-    GenerateUntil,
-    GenerationResult,
-    LogLikelihood,
-    LogLikelihoodResult,
-    Request,
-)
-from pajamas_eval.runtime import Usage
-from pajamas_eval.token_runtime import TokenRuntime
+from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, Request
+from pajamas_eval.api.results import GenerationResult, LogLikelihoodResult
+from pajamas_eval.api.runtime import Usage
+from pajamas_eval.models.registry import open_runtime
+from pajamas_eval.tokens.token_runtime import TokenRuntime
 
 ORIGINAL, LONGEST = 2048, 8192
 """Context lengths, in tokens; the former is as much as llama.cpp is given at first."""

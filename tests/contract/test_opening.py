@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from pajamas_eval.api.identity import Engine
 from pajamas_eval.errors import UsageError
-from pajamas_eval.registry import open_runtime
-from pajamas_eval.runtime import Engine
+from pajamas_eval.models.registry import open_runtime
 from pajamas_eval.runtimes import gguf, hf, mlx
-from pajamas_eval.token_runtime import TokenRuntime
+from pajamas_eval.tokens.token_runtime import TokenRuntime
 
 
 def opened(name: str, path: Path | str, **options: Any) -> TokenRuntime:
@@ -110,7 +110,7 @@ def test_llama_cpp_says_how_it_was_built() -> None:
 
 def test_a_gpu_of_llama_cpp_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     before = gguf.GgufRuntime.engine()
-    monkeypatch.setattr(gguf, "_gpus", lambda: [gguf._Gpu("CUDA0: NVIDIA H200", True, lambda: 0)])
+    monkeypatch.setattr(gguf, "gpus", lambda: [gguf.Gpu("CUDA0: NVIDIA H200", True, lambda: 0)])
     assert gguf.GgufRuntime.engine() == Engine(
         before.versions, before.device, f"{before.build}; CUDA0: NVIDIA H200"
     )
@@ -182,8 +182,8 @@ def test_a_device_that_is_not_here_is_refused_at_once(monkeypatch: pytest.Monkey
 def test_memory_of_gpus_counts(variants: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model and its context take 3 GB of one GPU and 1 of another, then give some back."""
     free = {"a": 10, "b": 10}
-    gpus = [gguf._Gpu(name, True, lambda name=name: free[name] * 10**9) for name in free]
-    monkeypatch.setattr(gguf, "_gpus", lambda: gpus)
+    gpus = [gguf.Gpu(name, True, lambda name=name: free[name] * 10**9) for name in free]
+    monkeypatch.setattr(gguf, "gpus", lambda: gpus)
     runtime = opened("gguf", variants / "demo-f16.gguf")
     runtime.load()
     assert runtime.device_memory_bytes() == 0
@@ -198,7 +198,7 @@ def test_memory_that_a_gpu_shares_counts_once(
     variants: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = 10**12
-    monkeypatch.setattr(gguf, "_gpus", lambda: [gguf._Gpu("integrated", False, lambda: free)])
+    monkeypatch.setattr(gguf, "gpus", lambda: [gguf.Gpu("integrated", False, lambda: free)])
     runtime = opened("gguf", variants / "demo-f16.gguf")
     runtime.load()
     free -= 10**6

@@ -17,23 +17,16 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from pajamas_eval.benchmark import Score
+from pajamas_eval.api.benchmark import Score
+from pajamas_eval.api.data import DataSource
+from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling, Request
+from pajamas_eval.api.results import Failure, GenerationResult, LogLikelihoodResult, Result
 from pajamas_eval.benchmarks.gsm8k import extract_flexible, extract_strict, normalize
-from pajamas_eval.chat import ChatTemplate
-from pajamas_eval.data import DataSource
-from pajamas_eval.questions import Question, prepare
-from pajamas_eval.registry import benchmark, open_runtime
-from pajamas_eval.requests import (
-    Failure,
-    GenerateUntil,
-    GenerationResult,
-    LogLikelihood,
-    LogLikelihoodResult,
-    LogLikelihoodRolling,
-    Request,
-    Result,
-)
-from pajamas_eval.token_runtime import TokenRuntime
+from pajamas_eval.models.registry import open_runtime
+from pajamas_eval.questions.chat_template import ChatTemplate
+from pajamas_eval.questions.prepare import Question, prepare
+from pajamas_eval.questions.registry import benchmark
+from pajamas_eval.tokens.token_runtime import TokenRuntime
 
 ROOT = Path(__file__).parent.parent.parent
 SHARED = ROOT.parent / "shared"

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from pajamas_eval.data import DataSource
+from pajamas_eval.api.data import DataSource
 from tests.performance import workloads
 from tests.performance.workloads import Workload
 

@@ -8,16 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from pajamas_eval.model_spec import ModelSpec
-from pajamas_eval.requests import (
-    Failure,
-    GenerateUntil,
-    GenerationResult,
-    LogLikelihood,
-    Request,
-)
-from pajamas_eval.worker import Worker
-from pajamas_eval.worker_process import Finished
+from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, Request
+from pajamas_eval.api.results import Failure, GenerationResult
+from pajamas_eval.models.spec import ModelSpec
+from pajamas_eval.workers.messages import Finished
+from pajamas_eval.workers.worker import Worker
 
 
 def main(runtime: str, model: str, file: str, *settings: str) -> None:

@@ -23,7 +23,7 @@ from statistics import median
 import numpy as np
 
 import pajamas_eval.store
-from pajamas_eval.scoring_plan import Budget, PrefixTree
+from pajamas_eval.tokens.prefix_tree import Budget, PrefixTree
 
 HERE = Path(__file__).parent
 CHOICES = 4

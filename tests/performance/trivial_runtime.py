@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from blake3 import blake3
 
-from pajamas_eval.generation import Generation
-from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
-from pajamas_eval.scoring import ScoringBatch
-from pajamas_eval.token_runtime import TokenRuntime
+from pajamas_eval.api.identity import Engine, Identity
+from pajamas_eval.api.runtime import RuntimeOptions
+from pajamas_eval.tokens.generation import Generation
+from pajamas_eval.tokens.scoring import ScoringBatch
+from pajamas_eval.tokens.token_runtime import TokenRuntime
 
 
 class TrivialRuntime(TokenRuntime):

@@ -8,10 +8,10 @@ from typing import Any
 
 from msgspec import structs
 
-from pajamas_eval.data import DataSource
-from pajamas_eval.questions import Question, prepare
-from pajamas_eval.registry import benchmark
-from pajamas_eval.requests import GenerateUntil, LogLikelihood
+from pajamas_eval.api.data import DataSource
+from pajamas_eval.api.requests import GenerateUntil, LogLikelihood
+from pajamas_eval.questions.prepare import Question, prepare
+from pajamas_eval.questions.registry import benchmark
 
 SUBJECTS = ("mmlu_jurisprudence", "mmlu_global_facts", "mmlu_computer_security")
 """Those whose questions are of median length among all subjects."""

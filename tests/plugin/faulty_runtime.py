@@ -21,29 +21,19 @@ from typing import Any
 
 import numpy as np
 
-from pajamas_eval.digest import digest_of
-from pajamas_eval.errors import OutOfMemoryError
-from pajamas_eval.requests import (
-    Failure,
-    GenerateUntil,
-    GenerationResult,
-    LogLikelihood,
-    LogLikelihoodResult,
-    LogLikelihoodRolling,
-    Request,
-    Result,
-)
-from pajamas_eval.runtime import (
+from pajamas_eval.api.digest import digest_of
+from pajamas_eval.api.identity import Engine, Identity, Settings
+from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling, Request
+from pajamas_eval.api.results import Failure, GenerationResult, LogLikelihoodResult, Result
+from pajamas_eval.api.runtime import (
     Answers,
     Capabilities,
-    Engine,
-    Identity,
     Runtime,
     RuntimeOptions,
-    Settings,
     TokenPair,
     Usage,
 )
+from pajamas_eval.errors import OutOfMemoryError
 
 BOS = 1
 

@@ -11,6 +11,6 @@ def no_user_files(
 ) -> Path:
     """The folder that takes the place of the user's cache; no data folder is set."""
     cache = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr("pajamas_eval.digest.user_cache_path", lambda name: cache / name)
+    monkeypatch.setattr("pajamas_eval.api.digest.user_cache_path", lambda name: cache / name)
     monkeypatch.delenv("PAJAMAS_EVAL_DATA", raising=False)
     return cache

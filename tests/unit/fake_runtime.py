@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pajamas_eval.api.identity import Engine, Identity
+from pajamas_eval.api.runtime import RuntimeOptions
 from pajamas_eval.errors import OutOfMemoryError
-from pajamas_eval.generation import Generation
-from pajamas_eval.runtime import Engine, Identity, RuntimeOptions
-from pajamas_eval.scoring import ScoringBatch
-from pajamas_eval.token_runtime import TokenRuntime
+from pajamas_eval.tokens.generation import Generation
+from pajamas_eval.tokens.scoring import ScoringBatch
+from pajamas_eval.tokens.token_runtime import TokenRuntime
 
 BOS, EOS, UNKNOWN = 0, 1, 2
 PIECES = ("<s>", "</s>", "�", *"abcdefghijklmnopqrstuvwxyz .:\n\0", "qu", "u:")

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from handmade import answer_set, document
 
-from pajamas_eval.document import AnswerSet, Document
 from pajamas_eval.gate.config import BenchmarkGate, Gate
 from pajamas_eval.gate.findings import Finding
 from pajamas_eval.gate.judge import judge
+from pajamas_eval.results.document import AnswerSet, Document
 
 KNOWLEDGE = "pajamas_knowledge"
 

@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 
-from pajamas_eval.document import (
-    FORMAT_VERSION,
+from pajamas_eval.api.identity import Identity
+from pajamas_eval.results.document import (
     AnswerRecord,
     AnswerSet,
     BenchmarkRecord,
     Document,
     Fairness,
-    Machine,
     ModelRecord,
     QuestionRecord,
     RunSettings,
     TokenCheck,
 )
-from pajamas_eval.runtime import Identity
+from pajamas_eval.results.file import FORMAT_VERSION
+from pajamas_eval.results.machine import Machine
 
 
 def identity(**changes: object) -> Identity:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from pajamas_eval.api.identity import Engine
 from pajamas_eval.cli import main
-from pajamas_eval.runtime import Engine
 
 ENGINES = {"torch", "mlx", "mlx_lm", "llama_cpp", "transformers", "datasets", "tokenizers"}
 HEAVY = ENGINES | {"numpy", "scipy", "rich", "jinja2", "pyarrow"}
@@ -120,9 +120,10 @@ def test_doctor_says_what_works_and_how_to_install_the_rest(
             raise PackageNotFoundError
         return "25.0"
 
-    monkeypatch.setattr("pajamas_eval.registry.runtime_names", lambda: ["gguf", "hf", "mlx"])
+    monkeypatch.setattr("pajamas_eval.models.registry.runtime_names", lambda: ["gguf", "hf", "mlx"])
     monkeypatch.setattr(
-        "pajamas_eval.worker.installed_engine", lambda name: engines.get(name, "its engine died")
+        "pajamas_eval.workers.worker.installed_engine",
+        lambda name: engines.get(name, "its engine died"),
     )
     monkeypatch.setattr("importlib.metadata.version", version)
     result = run("doctor")
@@ -285,8 +286,8 @@ def test_output_that_cannot_be_written_is_one_line() -> None:
 
 def test_a_defect_never_looks_like_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     code = """
-import pajamas_eval.cli.listing as listing
-listing.doctor.callback = lambda: 1 / 0
+from pajamas_eval.cli.doctor import doctor
+doctor.callback = lambda: 1 / 0
 import sys
 sys.argv = ["pajamas-eval", "doctor"]
 from pajamas_eval.__main__ import main

@@ -15,16 +15,13 @@ from hypothesis import strategies as st
 from scipy.special import rel_entr, softmax
 from scipy.stats import entropy
 
-from pajamas_eval.document import (
-    AnswerSet,
-    Comparison,
-    Document,
-    OverallVerdict,
-    ScoreSummary,
-)
-from pajamas_eval.pairs import choice_kl_values, robust_verdict, until_decided
+from pajamas_eval.analysis.divergence import choice_kl_values
+from pajamas_eval.analysis.pairs import robust_verdict, until_decided
+from pajamas_eval.analysis.scores import summarize
+from pajamas_eval.results.document import AnswerSet, Document
+from pajamas_eval.results.findings import Comparison, OverallVerdict, ScoreSummary
 from pajamas_eval.statistics.clusters import mean_interval
-from pajamas_eval.statistics.multiple import holm
+from pajamas_eval.statistics.multiplicity import holm
 from pajamas_eval.statistics.paired import mcnemar_p
 from pajamas_eval.statistics.planning import further_questions, smallest_margin
 from pajamas_eval.statistics.proportions import wilson_interval
@@ -34,7 +31,6 @@ from pajamas_eval.statistics.sequential import (
     sequential_verdict,
 )
 from pajamas_eval.statistics.verdicts import Verdict, non_inferiority, p_no_worse, p_worse
-from pajamas_eval.summary import summarize
 
 NO_WORSE, WORSE, UNDECIDED = Verdict.NO_WORSE, Verdict.WORSE, Verdict.UNDECIDED
 

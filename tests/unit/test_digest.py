@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pajamas_eval import digest as digest_module
-from pajamas_eval.digest import digest_of, model_files
+from pajamas_eval.api import digest as digest_module
+from pajamas_eval.api.digest import digest_of, model_files
 
 
 def model(folder: Path, **changed: bytes) -> Path:

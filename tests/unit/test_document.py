@@ -10,21 +10,14 @@ from handmade import answer_set, document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pajamas_eval.document import (
-    FORMAT_VERSION,
-    Document,
-    ScoreSummary,
-    decode,
-    encode,
-    json_schema,
-    read,
-    write,
-)
+from pajamas_eval.analysis.scores import summarize
 from pajamas_eval.errors import UsageError
+from pajamas_eval.results.document import Document
+from pajamas_eval.results.file import FORMAT_VERSION, decode, encode, json_schema, read, write
+from pajamas_eval.results.findings import ScoreSummary
 from pajamas_eval.statistics.paired import tango_interval
 from pajamas_eval.statistics.proportions import wilson_interval
 from pajamas_eval.statistics.verdicts import Verdict
-from pajamas_eval.summary import summarize
 
 
 def example() -> Document:

@@ -12,31 +12,26 @@ import pytest
 from handmade import identity
 from numpy.typing import NDArray
 
-from pajamas_eval import evaluate as evaluate_module
+from pajamas_eval.analysis.comparisons import until_decided
+from pajamas_eval.api.data import DataSource
+from pajamas_eval.api.identity import Engine, Settings
+from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling, Request
+from pajamas_eval.api.results import Failure, GenerationResult, LogLikelihoodResult, Result
+from pajamas_eval.api.runtime import Capabilities, Usage
 from pajamas_eval.benchmarks.gsm8k import Gsm8k
 from pajamas_eval.benchmarks.mmlu import Mmlu
-from pajamas_eval.comparisons import until_decided
-from pajamas_eval.data import DataSource
-from pajamas_eval.document import AnswerRecord, Document, encode, read, write
 from pajamas_eval.errors import RunError, UsageError
-from pajamas_eval.evaluate import Asked, evaluate
-from pajamas_eval.fairness import describe_difference
-from pajamas_eval.gathering import NOT_REACHED, GatheredAnswers
-from pajamas_eval.model_spec import ModelSpec
-from pajamas_eval.questions import prepare
-from pajamas_eval.requests import (
-    Failure,
-    GenerateUntil,
-    GenerationResult,
-    LogLikelihood,
-    LogLikelihoodResult,
-    LogLikelihoodRolling,
-    Request,
-    Result,
-)
-from pajamas_eval.runtime import Capabilities, Engine, Settings, Usage
+from pajamas_eval.evaluation import evaluate as evaluate_module
+from pajamas_eval.evaluation.answer_collector import NOT_REACHED, GatheredAnswers
+from pajamas_eval.evaluation.evaluate import evaluate
+from pajamas_eval.evaluation.run_config import Asked
+from pajamas_eval.models.spec import ModelSpec
+from pajamas_eval.questions.prepare import prepare
+from pajamas_eval.report.wording.comparison import describe_difference
+from pajamas_eval.results.document import AnswerRecord, Document
+from pajamas_eval.results.file import encode, read, write
 from pajamas_eval.statistics.verdicts import Verdict
-from pajamas_eval.worker_process import Finished, Loaded, Opened
+from pajamas_eval.workers.messages import Finished, Loaded, Opened
 
 BOS = 1
 TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"

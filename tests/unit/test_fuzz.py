@@ -15,20 +15,20 @@ from handmade import answer_set, document
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pajamas_eval.analysis.scores import summarize
+from pajamas_eval.api.data import DataSource
+from pajamas_eval.api.results import GenerationResult, LogLikelihoodResult
 from pajamas_eval.benchmarks.gsm8k import Gsm8k
 from pajamas_eval.benchmarks.hellaswag import HellaSwag
 from pajamas_eval.benchmarks.mmlu import Mmlu
 from pajamas_eval.cli import main
-from pajamas_eval.data import DataSource
-from pajamas_eval.document import decode, encode
 from pajamas_eval.errors import UsageError
-from pajamas_eval.model_spec import parse_specs
-from pajamas_eval.questions import prepare
-from pajamas_eval.requests import GenerationResult, LogLikelihoodResult
+from pajamas_eval.models.spec import parse_specs
+from pajamas_eval.questions.prepare import prepare
+from pajamas_eval.results.file import decode, encode
 from pajamas_eval.store import ModelIdentity, Store
 from pajamas_eval.store import database as database_module
 from pajamas_eval.store.model_responses import ModelResponses
-from pajamas_eval.summary import summarize
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=30)
 """Any text: control characters, lone surrogates, noncharacters."""
@@ -289,7 +289,7 @@ def test_a_small_file_that_unpacks_to_a_large_one(
 ) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("pajamas_eval.data.FILE_LIMIT_BYTES", 50_000_000)
+    monkeypatch.setattr("pajamas_eval.api.data.FILE_LIMIT_BYTES", 50_000_000)
     text = "x" * 100_000
     table = pyarrow.table({"question": [text] * 5000, "answer": ["#### 1"] * 5000})
     sink = pyarrow.BufferOutputStream()

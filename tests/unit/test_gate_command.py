@@ -12,10 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 from gate_cases import pair
 
-from pajamas_eval import document as documents
-from pajamas_eval.cli import main, running
-from pajamas_eval.document import Document
-from pajamas_eval.evaluate import Asked
+from pajamas_eval.cli import main
+from pajamas_eval.evaluation import session
+from pajamas_eval.evaluation.run_config import Asked
+from pajamas_eval.results import file as documents
+from pajamas_eval.results.document import Document
 
 GATE = "[gate]\nmargin = 5.0\n"
 
@@ -129,7 +130,7 @@ def never_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         pytest.fail("something was run")
 
-    monkeypatch.setattr(running, "evaluate", refuse)
+    monkeypatch.setattr(session, "evaluate", refuse)
 
 
 def test_a_summary_that_cannot_be_written_is_found_before_the_run(
@@ -174,7 +175,7 @@ class Ran:
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
     stub = Ran()
-    monkeypatch.setattr(running, "evaluate", stub)
+    monkeypatch.setattr(session, "evaluate", stub)
     return stub
 
 

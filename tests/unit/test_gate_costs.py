@@ -6,10 +6,10 @@ import pytest
 from gate_cases import on_knowledge, only, pair
 from handmade import identity
 
-from pajamas_eval.document import Document
 from pajamas_eval.gate.config import BenchmarkGate, Gate
 from pajamas_eval.gate.findings import Outcome, overall
 from pajamas_eval.gate.judge import judge
+from pajamas_eval.results.document import Document
 
 PASSED, BROKEN, UNDECIDED, NOT_MEASURED = Outcome
 

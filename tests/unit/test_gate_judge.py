@@ -7,11 +7,11 @@ import pytest
 from gate_cases import diverge, on_knowledge, pair
 from handmade import answer_set, document
 
-from pajamas_eval.document import Document
 from pajamas_eval.errors import UsageError
 from pajamas_eval.gate.config import Gate
 from pajamas_eval.gate.findings import Finding, Outcome, Requirement, Unit, overall
 from pajamas_eval.gate.judge import judge
+from pajamas_eval.results.document import Document
 
 PASSED, BROKEN, UNDECIDED, NOT_MEASURED = Outcome
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from gate_cases import KNOWLEDGE, on_knowledge, only, pair
 
-from pajamas_eval.document import Document
 from pajamas_eval.gate.config import BenchmarkGate, Gate
 from pajamas_eval.gate.findings import Outcome, Requirement, Unit
 from pajamas_eval.gate.judge import judge
+from pajamas_eval.results.document import Document
 from pajamas_eval.statistics.paired import tango_interval
 from pajamas_eval.statistics.planning import further_questions
 from pajamas_eval.statistics.proportions import wilson_interval

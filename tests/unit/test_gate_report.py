@@ -7,14 +7,14 @@ import pytest
 from gate_cases import KNOWLEDGE, pair
 from rich.console import Console
 
-from pajamas_eval.document import Document
 from pajamas_eval.gate.config import BenchmarkGate, Gate
 from pajamas_eval.gate.findings import Finding, Outcome, Requirement, Unit
 from pajamas_eval.gate.judge import judge
-from pajamas_eval.report.gate_table import show
-from pajamas_eval.report.gate_text import conclusion, measured, required, sentence
-from pajamas_eval.report.github import annotations, markdown
-from pajamas_eval.report.junit import junit
+from pajamas_eval.report.export.github import annotations, markdown
+from pajamas_eval.report.export.junit import junit
+from pajamas_eval.report.terminal.gate import show
+from pajamas_eval.report.wording.gate import conclusion, measured, required, sentence
+from pajamas_eval.results.document import Document
 
 EVIL = 'a|b\n# <script>`c`</script> [d](e) *f* _g_ ::error::h %0A, &amp; "i" \x1b[31m\0\ufffe\udcff'
 """Marks of Markdown, HTML, workflow commands and XML, control characters, a lone surrogate."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from pajamas_eval.log_softmax import log_probabilities
+from pajamas_eval.tokens.log_softmax import log_probabilities
 
 
 def test_log_probabilities_agree_with_scipy_and_leave_the_logits_alone() -> None:

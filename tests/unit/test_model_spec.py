@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from pajamas_eval.errors import UsageError
-from pajamas_eval.model_spec import ModelSpec, parse_spec, parse_specs
+from pajamas_eval.models.spec import ModelSpec, parse_spec, parse_specs
 
 
 def touch(path: Path) -> Path:

@@ -12,7 +12,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from pajamas_eval.benchmark import ChoiceDoc
+from pajamas_eval.api.data import DataSource
+from pajamas_eval.api.multiple_choice import ChoiceDoc
+from pajamas_eval.api.requests import GenerateUntil, LogLikelihood
+from pajamas_eval.api.results import GenerationResult, LogLikelihoodResult
 from pajamas_eval.benchmarks.gsm8k import (
     Gsm8k,
     PajamasArithmetic,
@@ -22,16 +25,9 @@ from pajamas_eval.benchmarks.gsm8k import (
 )
 from pajamas_eval.benchmarks.hellaswag import HellaSwag, PajamasCommonsense, clean
 from pajamas_eval.benchmarks.mmlu import GROUPS, SUBJECTS, Mmlu, PajamasKnowledge
-from pajamas_eval.chat import ChatTemplate
-from pajamas_eval.data import DataSource
 from pajamas_eval.errors import UsageError
-from pajamas_eval.questions import Question, QuestionSet, prepare
-from pajamas_eval.requests import (
-    GenerateUntil,
-    GenerationResult,
-    LogLikelihood,
-    LogLikelihoodResult,
-)
+from pajamas_eval.questions.chat_template import ChatTemplate
+from pajamas_eval.questions.prepare import Question, QuestionSet, prepare
 
 Row = Mapping[str, Any]
 

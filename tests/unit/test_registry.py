@@ -5,10 +5,12 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from pajamas_eval import registry
-from pajamas_eval.benchmark import Benchmark
+from pajamas_eval import plugins
+from pajamas_eval.api.benchmark import Benchmark
+from pajamas_eval.api.runtime import Runtime
 from pajamas_eval.errors import UsageError
-from pajamas_eval.runtime import Runtime
+from pajamas_eval.models import registry
+from pajamas_eval.questions import registry as benchmarks
 
 
 def test_the_built_in_runtimes_are_found() -> None:
@@ -56,7 +58,7 @@ def test_an_unknown_runtime_unlike_any_other_gets_the_list_only() -> None:
     ],
 )
 def test_a_benchmark_knows_the_name_it_was_asked_for_by(name: str) -> None:
-    benchmark = registry.benchmark(name)
+    benchmark = benchmarks.benchmark(name)
     assert isinstance(benchmark, Benchmark)
     assert benchmark.name == name
 
@@ -73,7 +75,7 @@ def test_a_benchmark_knows_the_name_it_was_asked_for_by(name: str) -> None:
 )
 def test_an_unknown_benchmark_gets_a_suggestion(name: str, meant: str) -> None:
     with pytest.raises(UsageError) as caught:
-        registry.benchmark(name)
+        benchmarks.benchmark(name)
     assert str(caught.value) == (
         f"unknown benchmark {name!r}; did you mean {meant!r}? "
         "(`pajamas-eval list benchmarks` shows them all)"
@@ -81,12 +83,12 @@ def test_an_unknown_benchmark_gets_a_suggestion(name: str, meant: str) -> None:
 
 
 def test_every_name_of_every_family_is_its_own() -> None:
-    names = [n for family in registry.benchmark_families().values() for n in family.names()]
+    names = [n for family in benchmarks.benchmark_families().values() for n in family.names()]
     assert len(names) == len(set(names))
 
 
 def test_every_family_leads_with_the_name_of_its_entry_point() -> None:
-    for name, family in registry.benchmark_families().items():
+    for name, family in benchmarks.benchmark_families().items():
         assert family.names()[0] == name
         assert family.summary()
         assert family.metrics
@@ -98,6 +100,6 @@ def test_a_plugin_is_found_as_the_built_ins_are(monkeypatch: pytest.MonkeyPatch)
     def points(group: str) -> Iterable[EntryPoint]:
         return [plugin] if group == plugin.group else []
 
-    monkeypatch.setattr(registry, "entry_points", points)
+    monkeypatch.setattr(plugins, "entry_points", points)
     assert registry.runtime_names() == ["mine"]
     assert registry.runtime_class("mine").__name__ == "OrderedDict"

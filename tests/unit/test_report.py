@@ -9,11 +9,11 @@ import pytest
 from handmade import answer_set, document, identity
 from rich.console import Console
 
-from pajamas_eval.document import AnswerSet, Document, TokenDifference
-from pajamas_eval.report.progress import BarProgress, PlainProgress, progress_for
-from pajamas_eval.report.sentences import of_benchmark, verdicts
-from pajamas_eval.report.terminal import show
-from pajamas_eval.report.text import (
+from pajamas_eval.analysis.scores import summarize
+from pajamas_eval.report.terminal.comparison import show
+from pajamas_eval.report.terminal.progress import BarProgress, PlainProgress, progress_for
+from pajamas_eval.report.wording.comparison import of_benchmark, verdicts
+from pajamas_eval.report.wording.figures import (
     device,
     percent,
     plural,
@@ -23,7 +23,7 @@ from pajamas_eval.report.text import (
     rate,
     size,
 )
-from pajamas_eval.summary import summarize
+from pajamas_eval.results.document import AnswerSet, Document, TokenDifference
 
 EVIL = "a\x1b[31mb\x07c\x9bd\u202ee\rf\x7fg"
 """Colour, bell, another escape, right-to-left override, carriage return, delete."""
@@ -547,7 +547,7 @@ class Clock:
 
 def test_plain_progress_says_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("pajamas_eval.report.progress.time", clock)
+    monkeypatch.setattr("pajamas_eval.report.terminal.progress.time", clock)
     stream = io.StringIO()
     progress = progress_for(Console(file=stream, width=40))
     assert isinstance(progress, PlainProgress)

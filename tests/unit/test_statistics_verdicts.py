@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from statsmodels.stats.multitest import multipletests
 
-from pajamas_eval.statistics.multiple import holm
+from pajamas_eval.statistics.multiplicity import holm
 from pajamas_eval.statistics.paired import tango_interval
 from pajamas_eval.statistics.planning import (
     further_questions,

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from pajamas_eval.api.results import Failure, FinishReason, GenerationResult, LogLikelihoodResult
 from pajamas_eval.errors import UsageError
-from pajamas_eval.requests import Failure, FinishReason, GenerationResult, LogLikelihoodResult
 from pajamas_eval.store import ModelIdentity, Response, Store, default_path, info
 from pajamas_eval.store.codec import decode, encode
 

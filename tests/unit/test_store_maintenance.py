@@ -12,8 +12,8 @@ import msgspec
 import pytest
 from test_store import HOSTILE, IDENTITY, SCORED, begin, fill, key, store
 
+from pajamas_eval.api.results import GenerationResult, LogLikelihoodResult
 from pajamas_eval.errors import RunError, UsageError
-from pajamas_eval.requests import GenerationResult, LogLikelihoodResult
 from pajamas_eval.store import Store, export, info, prune, verify
 from pajamas_eval.store.schema import MIGRATIONS
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from test_store import begin, fill, store
 
-from pajamas_eval.document import Machine
 from pajamas_eval.errors import RunError, StoreError, UsageError
+from pajamas_eval.results.machine import Machine
 from pajamas_eval.store import Store
 
 __all__ = ["store"]

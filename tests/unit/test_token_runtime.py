@@ -19,18 +19,10 @@ from fake_runtime import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pajamas_eval.requests import (
-    Failure,
-    GenerateUntil,
-    GenerationResult,
-    LogLikelihood,
-    LogLikelihoodResult,
-    LogLikelihoodRolling,
-    Request,
-    Result,
-)
-from pajamas_eval.scoring_plan import Budget
-from pajamas_eval.token_runtime import BATCH_SEQUENCES, BATCH_TOKENS
+from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling, Request
+from pajamas_eval.api.results import Failure, GenerationResult, LogLikelihoodResult, Result
+from pajamas_eval.tokens.prefix_tree import Budget
+from pajamas_eval.tokens.token_runtime import BATCH_SEQUENCES, BATCH_TOKENS
 
 
 def answers(runtime: FakeRuntime, requests: Sequence[Request]) -> list[Result]:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from pajamas_eval import worker as worker_module
+from pajamas_eval.api.requests import GenerateUntil
+from pajamas_eval.api.results import GenerationResult
 from pajamas_eval.errors import RunError, UsageError, WorkerDiedError, WorkerHungError
-from pajamas_eval.model_spec import ModelSpec
-from pajamas_eval.requests import GenerateUntil, GenerationResult
-from pajamas_eval.worker import Worker
-from pajamas_eval.worker_process import Finished
+from pajamas_eval.models.spec import ModelSpec
+from pajamas_eval.workers import worker as worker_module
+from pajamas_eval.workers.messages import Finished
+from pajamas_eval.workers.worker import Worker
 
 PLUGIN = Path(__file__).parent.parent / "plugin"
 PROMPTS = [GenerateUntil(f"Q{i}?", (), 8) for i in range(10)]

@@ -1,0 +1,1 @@
+"""Pure functions of a result document: pairs, scores, comparisons, verdicts, forecasts."""

@@ -1,0 +1,195 @@
+"""Puts the results of several runs together, where they were asked the same."""
+
+from collections.abc import Sequence
+
+from pajamas_eval.analysis.scores import summarize
+from pajamas_eval.errors import UsageError, suggestion
+from pajamas_eval.results.document import (
+    BenchmarkRecord,
+    Document,
+    Fairness,
+    RunSettings,
+    TokenCheck,
+)
+
+_SAME = ("seed", "shots", "context_length", "chat_template", "exact", "until_decided")
+"""Settings of a run that its answers depend on."""
+
+
+def merged(
+    documents: Sequence[tuple[str, Document]],
+    baseline: str | None,
+    margin: float,
+    confidence: float,
+) -> Document:
+    """One document with the models of all; the first one's baseline is that of all by default.
+
+    Models of equal labels are told apart by the name of their run.
+
+    Args:
+        documents: Each with its name.
+        baseline: Label of the model to compare with.
+        margin: Loss that a variant may have, as a proportion.
+        confidence: Of verdicts and intervals.
+
+    Raises:
+        UsageError: The runs were not asked the same, or nothing has the label.
+    """
+    first_name, first = documents[0]
+    for name, document in documents[1:]:
+        for setting in _SAME:
+            ours, theirs = getattr(first.settings, setting), getattr(document.settings, setting)
+            if ours != theirs:
+                raise UsageError(
+                    f"not comparable: {_said(setting, ours)} in {first_name} and "
+                    f"{_said(setting, theirs)} in {name}"
+                )
+    labels = _labels(documents)
+    records = [
+        _record(name, documents, labels) for name in (record.name for record in first.benchmarks)
+    ]
+    if not any(records):
+        raise UsageError("not comparable: the runs have no benchmark in common")
+    known = [label for of_document in labels for label in of_document.values()]
+    if baseline is not None and baseline not in known:
+        raise UsageError(
+            f"no model has the label {baseline!r}{suggestion(baseline, known)} "
+            f"(labels: {', '.join(known)})"
+        )
+    chosen = baseline or labels[0][first.baseline]
+    document = Document(
+        format_version=first.format_version,
+        program_version=first.program_version,
+        created=first.created,
+        machine=first.machine,
+        settings=RunSettings(
+            seed=first.settings.seed,
+            limit=first.settings.limit,
+            shots=first.settings.shots,
+            context_length=first.settings.context_length,
+            chat_template=first.settings.chat_template,
+            exact=first.settings.exact,
+            confidence=confidence,
+            margin=margin,
+            until_decided=first.settings.until_decided,
+        ),
+        baseline=chosen,
+        models=[],
+        fairness=Fairness(prompts=first.fairness.prompts, tokens=[], notes=[]),
+        benchmarks=[record for record in records if record],
+    )
+    weights = {
+        renamed[model.label]: model.identity.digest
+        for (_, source), renamed in zip(documents, labels, strict=True)
+        for model in source.models
+        if model.identity
+    }
+    for (name, source), renamed in zip(documents, labels, strict=True):
+        of_baseline = weights.get(renamed[source.baseline], name) == weights.get(chosen)
+        for model in source.models:
+            model.label = renamed[model.label]
+            model.noise_floor &= of_baseline
+            document.models.append(model)
+        document.fairness.notes += [f"{name}: {note}" for note in source.fairness.notes]
+        left_out = {r.name for r in source.benchmarks} - {r.name for r in document.benchmarks}
+        if left_out:
+            document.fairness.notes.append(
+                f"{', '.join(sorted(left_out))} of {name} is left out: not all runs asked it"
+            )
+        if source.program_version != first.program_version:
+            document.fairness.notes.append(
+                f"{name} ran with pajamas-eval {source.program_version}, {first_name} with "
+                f"{first.program_version}"
+            )
+        if _hardware(source) != _hardware(first):
+            document.fairness.notes.append(
+                f"{name} ran on another machine: {source.machine.processor}"
+            )
+    document.models.sort(key=lambda model: model.label != chosen)
+    document.fairness.tokens = list(_token_checks(document))
+    summarize(document)
+    return document
+
+
+def _said(setting: str, value: object) -> str:
+    """A setting as the option it comes from, where there is one."""
+    if setting == "context_length":
+        return f"a context of {value} tokens"
+    option = "--apply-chat-template" if setting == "chat_template" else f"--{setting}"
+    option = option.replace("_", "-")
+    if isinstance(value, bool) or setting == "chat_template":
+        digest = f" ({value[:12]})" if isinstance(value, str) else ""
+        return f"{option if value else 'no ' + option}{digest}"
+    return f"{option} {value}" if value is not None else f"no {option}"
+
+
+def _hardware(document: Document) -> tuple[object, ...]:
+    """What does not change with every update of the system."""
+    machine = document.machine
+    return machine.processor, machine.cores, machine.memory_bytes
+
+
+def _labels(documents: Sequence[tuple[str, Document]]) -> list[dict[str, str]]:
+    """The label in the merged document of each model, by its own label."""
+    seen: set[str] = set()
+    labels = []
+    for name, document in documents:
+        of_document = {}
+        for model in document.models:
+            label = model.label
+            while label in seen:
+                label = f"{name}:{label}"
+            seen.add(label)
+            of_document[model.label] = label
+        labels.append(of_document)
+    return labels
+
+
+def _record(
+    name: str,
+    documents: Sequence[tuple[str, Document]],
+    labels: Sequence[dict[str, str]],
+) -> BenchmarkRecord | None:
+    """One benchmark with the answers of all runs; nothing where a run has not asked it."""
+    records = []
+    for run, document in documents:
+        found = next((r for r in document.benchmarks if r.name == name), None)
+        if found is None:
+            return None
+        records.append((run, found))
+    first_run, first = records[0]
+    for run, record in records[1:]:
+        for what, fields in _ALIKE.items():
+            if _fields(record, fields) != _fields(first, fields):
+                raise UsageError(f"not comparable: {first_run} and {run} {what.format(name)}")
+    for (_, record), renamed in zip(records, labels, strict=True):
+        for answers in record.answer_sets:
+            answers.label = renamed[answers.label]
+    first.answer_sets = [a for _, record in records for a in record.answer_sets]
+    return first
+
+
+_ALIKE = {
+    "asked different questions of {} (another --limit, or other data)": ("doc_id", "prompt_hash"),
+    "asked {} with other data, such as other right answers": ("gold", "doc_hash"),
+}
+"""What is wrong where these fields of the questions differ."""
+
+
+def _fields(record: BenchmarkRecord, names: Sequence[str]) -> list[list[str]]:
+    return [[getattr(question, name) for name in names] for question in record.questions]
+
+
+def _token_checks(document: Document) -> list[TokenCheck]:
+    """What the digests of all tokens say: all the same, or not."""
+    checks = []
+    for model in document.models[1:]:
+        identical = total = 0
+        for record in document.benchmarks:
+            sets = {a.label: a for a in record.answer_sets}
+            ours, theirs = sets.get(model.label), sets.get(document.baseline)
+            if ours and theirs:
+                total += ours.requests
+                identical += ours.requests * (ours.tokens == theirs.tokens)
+        checks.append(TokenCheck(label=model.label, identical=identical, total=total))
+    return checks

@@ -1,0 +1,49 @@
+"""`runs` and `show`: what earlier runs left."""
+
+from pathlib import Path
+
+import click
+
+from pajamas_eval.cli.options import store_option
+from pajamas_eval.cli.store import _opened
+
+
+@click.command()
+@store_option
+def runs(store: Path | None) -> None:
+    """Show the runs that are recorded."""
+    from pajamas_eval.report.terminal.stored_runs import runs_table
+
+    with _opened(store) as opened:
+        _print(runs_table(opened.runs.all()))
+
+
+@click.command()
+@click.argument("run", type=int)
+@store_option
+def show(run: int, store: Path | None) -> None:
+    """Show what a run found, as it did when it ended."""
+    from pajamas_eval.cli.output import output_console
+    from pajamas_eval.evaluation.stored_runs import how_to_go_on, logs_of
+    from pajamas_eval.report.terminal import comparison as terminal
+    from pajamas_eval.report.terminal.stored_runs import asked
+    from pajamas_eval.report.terminal.tables import say
+    from pajamas_eval.results.file import decode
+
+    with _opened(store) as opened:
+        recorded = opened.runs.get(run)
+        content = opened.runs.document(run)
+        logs = logs_of(opened, run)
+        to_go_on = how_to_go_on(opened, run)
+    console = output_console()
+    for line in asked(recorded, logs, to_go_on):
+        say(line, console)
+    if content is not None:
+        console.print()
+        terminal.show(decode(content, f"run {run}"), console)
+
+
+def _print(table: object) -> None:
+    from pajamas_eval.cli.output import output_console
+
+    output_console().print(table)

@@ -1,0 +1,1 @@
+"""Running a comparison: models asked, answers collected, fairness proven, runs recorded."""

@@ -1,0 +1,221 @@
+"""One model that is asked questions: loaded when it first has to answer, its answers kept."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from pajamas_eval.api.identity import Identity
+from pajamas_eval.api.requests import Request
+from pajamas_eval.api.results import Failure, Response, Result, checked
+from pajamas_eval.errors import RunError, StoreError, UsageError, WorkerDiedError, WorkerHungError
+from pajamas_eval.evaluation.answer_collector import GatheredAnswers
+from pajamas_eval.questions.prepare import QuestionSet
+from pajamas_eval.results.document import AnswerSet, ModelRecord
+from pajamas_eval.workers.messages import Finished
+from pajamas_eval.workers.worker import Worker
+
+PARTS = 32
+"""Into how many parts requests are divided to find the one that an engine hangs on."""
+
+MOST_LOST = 3
+"""Requests that a model may hang on before it counts as failed."""
+
+
+class Progress(Protocol):
+    """Told what is going on, for whoever watches."""
+
+    def step(self, text: str) -> None:
+        """Something that takes a while has begun."""
+
+    def start(self, label: str, benchmark: str, total: int) -> None:
+        """A model begins with `total` questions of a benchmark."""
+
+    def advance(self, questions: int) -> None:
+        """So many more of them are answered."""
+
+    def finish(self) -> None:
+        """The model is through with them."""
+
+
+class Memory(Protocol):
+    """Where responses are found again, by the fingerprints of their requests."""
+
+    @property
+    def description(self) -> Identity | None:
+        """What the model was when it was loaded last."""
+
+    def describe(self, identity: Identity) -> None:
+        """Keeps what was loaded."""
+
+    def find(self, fingerprints: Sequence[bytes]) -> Mapping[bytes, Response]:
+        """Those that are there."""
+
+    def keep(self, responses: Iterable[tuple[bytes, Response]]) -> None:
+        """Puts some more there; once this returns they are safe."""
+
+
+class Respondent:
+    """A worker with what it was asked and what it answered.
+
+    What it answered before, in this run or an earlier one, is not asked again. A worker that dies
+    is started once more where it stood; one that hangs on a single request loses that request. A
+    model that fails keeps the answers it gave; whatever else it is asked is an error.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        context_length: int,
+        progress: Progress,
+        fingerprints: Mapping[str, Sequence[bytes]],
+        memory: Memory | None = None,
+    ) -> None:
+        """Takes over a worker that is open.
+
+        Args:
+            worker: The model.
+            context_length: Tokens that a sequence may have.
+            progress: Told what is going on.
+            fingerprints: Of every benchmark's requests in order, by its name.
+            memory: Where responses are kept, if anywhere.
+        """
+        self.record = ModelRecord(label=worker.label, spec=str(worker.spec.options["path"]))
+        self._worker = worker
+        self._context_length = context_length
+        self._progress = progress
+        self._fingerprints = fingerprints
+        self._memory = memory
+        self._answers: dict[str, GatheredAnswers] = {}
+        self._loaded = self._died = False
+        self._lost = 0
+
+    @property
+    def label(self) -> str:
+        """The model's name in the report."""
+        return self._worker.label
+
+    def ask(self, questions: QuestionSet, stop: int | None = None) -> AnswerSet:
+        """The answers to the first `stop` questions; those that are not there yet are asked for."""
+        name = questions.name
+        if name not in self._answers:
+            self._answers[name] = GatheredAnswers(questions, self._fingerprints[name])
+        answers = self._answers[name]
+        asked = answers.extend(len(questions.questions) if stop is None else stop)
+        if asked and (self._memory or not self.record.error):
+            self._progress.start(self.label, name, answers.unanswered)
+            started = time.perf_counter()
+            try:
+                self._answer(answers, asked)
+            except StoreError:  # no model's fault, and no other would fare better
+                raise
+            except (UsageError, RunError) as error:
+                self.record.error = str(error)
+                self._progress.step(f"failed: {error}")
+            finally:
+                self._progress.finish()
+                answers.wall_seconds += time.perf_counter() - started
+        return answers.answer_set(self.label)
+
+    def close(self) -> None:
+        """Ends the process, whatever it is doing."""
+        self._worker.close()
+
+    def _answer(self, answers: GatheredAnswers, asked: Mapping[bytes, Request]) -> None:
+        if self._memory:
+            found = self._memory.find(list(asked))
+            if self.record.identity is None and (known := self._memory.description):
+                self.record.identity = replace(known, path=self.record.spec)
+            answers.reused += len(found)
+            self._progress.advance(answers.take(found.items()))
+            asked = {f: request for f, request in asked.items() if f not in found}
+        if self.record.error:
+            return
+        for results in self._computed(answers, asked):
+            if self._memory:
+                self._memory.keep([(f, r) for f, r in results if not isinstance(r, Failure)])
+            self._progress.advance(answers.take(results))
+
+    def _computed(
+        self, answers: GatheredAnswers, asked: Mapping[bytes, Request]
+    ) -> Iterator[list[tuple[bytes, Result]]]:
+        """Groups of results of all requests, whatever the worker does.
+
+        Where it hangs, what is left of what it was asked at once is asked again in smaller parts,
+        down to the single request that it hangs on.
+        """
+        parts = [dict(asked)] if asked else []
+        while parts:
+            part = parts.pop(0)
+            try:
+                self._load()
+                yield from self._received(answers, part)
+            except (WorkerDiedError, WorkerHungError) as error:
+                hung = isinstance(error, WorkerHungError)
+                if hung and self._loaded:
+                    if len(part) == 1:
+                        self._lost += 1
+                        if self._lost > MOST_LOST:
+                            raise
+                        yield [(f, Failure(str(error))) for f in part]
+                        part.clear()
+                    parts[:0] = _split(part)
+                else:
+                    if self._died:
+                        raise
+                    self._died = True
+                    if part:
+                        parts.insert(0, part)
+                self._restart("hung" if hung else "died")
+
+    def _received(
+        self, answers: GatheredAnswers, part: dict[bytes, Request]
+    ) -> Iterator[list[tuple[bytes, Result]]]:
+        """Results of one call of the worker; `part` keeps what is not answered."""
+        fingerprints = list(part)
+        for message in self._worker.answer(list(part.values())):
+            if isinstance(message, Finished):
+                answers.add_usage(message.usage)
+                peak = max(self.record.peak_memory_bytes, message.peak_memory_bytes)
+                self.record.peak_memory_bytes = peak
+                continue
+            results: list[tuple[bytes, Result]] = []
+            for index, result in message:
+                fingerprint = fingerprints[index] if 0 <= index < len(fingerprints) else b""
+                request = part.pop(fingerprint, None)
+                if request is None:
+                    yield results
+                    raise RunError(
+                        f"{self.label}: the {self._worker.spec.runtime} runtime answered request "
+                        f"{index} of {len(fingerprints)} twice, or was never asked it"
+                    )
+                results.append((fingerprint, checked(request, result)))
+            yield results
+        left_out = Failure(f"the {self._worker.spec.runtime} runtime gave no answer")
+        yield [(fingerprint, left_out) for fingerprint in part]
+        part.clear()
+
+    def _load(self) -> None:
+        if not self._loaded:
+            self._progress.step(f"loading {self.label}")
+            loaded = self._worker.load(self._context_length)
+            self.record.identity, self.record.load_seconds = loaded.identity, loaded.seconds
+            self._loaded = True
+            if self._memory:
+                self._memory.describe(loaded.identity)
+
+    def _restart(self, what: str) -> None:
+        note = f"its process {what} and was started again"
+        self.record.notes.append(note)
+        self.record.restarts += 1
+        self._progress.step(f"{self.label}: {note}")
+        self._loaded = False
+        self._worker.restart()
+        self._worker.open()
+
+
+def _split(part: dict[bytes, Request]) -> list[dict[bytes, Request]]:
+    size = max(1, -(-len(part) // PARTS))
+    items = list(part.items())
+    return [dict(items[i : i + size]) for i in range(0, len(items), size)]

@@ -1,0 +1,55 @@
+"""Runs in the store: their documents, their logs, and the command that resumes one."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from pajamas_eval.errors import UsageError
+from pajamas_eval.results.document import Document
+from pajamas_eval.results.file import decode
+from pajamas_eval.store import Store, default_path
+
+
+def stored_documents(store: Store, names: Sequence[str]) -> list[tuple[str, Document]]:
+    """The result documents of `run:12` and the like.
+
+    Raises:
+        UsageError: A name is of another kind, or the run left no result.
+    """
+    documents: list[tuple[int, Document]] = []
+    for name in names:
+        number = name.removeprefix("run:")
+        if number == name:
+            raise UsageError(
+                f"{name}: stored runs can be compared with stored runs only (run:12 run:15)"
+            )
+        if not number.isdecimal() or len(number) > 15:
+            raise UsageError(f"{name}: a run has a number; see `pajamas-eval runs`")
+        run = int(number)
+        if run in (known for known, _ in documents):
+            raise UsageError(f"run {run} stands twice")
+        content = store.runs.document(run)
+        if content is None:
+            if store.runs.get(run).state == "running":
+                raise UsageError(f"run {run} is still running")
+            how = how_to_go_on(store, run)
+            raise UsageError(f"run {run} left no result; go on with it: {how}")
+        documents.append((run, decode(content, name)))
+    return [(f"run:{run}", document) for run, document in documents]
+
+
+def how_to_go_on(store: Store, run: int) -> str:
+    """The command that goes on with a run of this store."""
+    path = store.database.path.absolute()
+    where = "" if path == default_path().absolute() else f" --store {shlex.quote(str(path))}"
+    return f"pajamas-eval compare --resume {run}{where}"
+
+
+def log_folder(store: Store) -> Path:
+    """Where the logs of a store's runs lie."""
+    return store.database.path.with_name(store.database.path.name + "-logs")
+
+
+def logs_of(store: Store, run: int) -> list[Path]:
+    """What is left of what the engines of a run printed."""
+    return sorted(log_folder(store).glob(f"run{run}-*.log"))

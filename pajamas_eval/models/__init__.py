@@ -1,0 +1,1 @@
+"""Models as they are named, and the runtimes that open them."""

@@ -1,0 +1,1 @@
+"""Benchmarks made ready to be asked."""

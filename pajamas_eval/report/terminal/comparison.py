@@ -1,0 +1,159 @@
+"""The tables at the end of a run, with the sentences below them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.console import Console
+
+from pajamas_eval.analysis.scores import errors
+from pajamas_eval.report.terminal.tables import Column, Form, say, show_table
+from pajamas_eval.report.wording import comparison as sentences
+from pajamas_eval.report.wording.figures import percent, plural, points, printable, rate, size
+from pajamas_eval.results.document import AnswerSet, BenchmarkRecord, Document
+from pajamas_eval.results.findings import Comparison, ExtractionAudit, ScoreSummary
+
+
+def show(document: Document, console: Console) -> None:
+    """Everything a person wants to know, in the order of interest."""
+    for record in document.benchmarks:
+        _show_benchmark(document, record, console)
+        if audits := [a for a in document.audits if a.benchmark == record.name]:
+            _show_extraction(record, audits, console)
+        _say(sentences.of_benchmark(document, record), console)
+        console.print()
+    _show_models(document, console)
+    _say(sentences.of_run(document), console)
+    if document.verdicts:
+        console.print()
+        _say(sentences.verdicts(document), console)
+
+
+def _say(lines: Iterable[str], console: Console) -> None:
+    for line in lines:
+        say(line, console)
+
+
+def _show_models(document: Document, console: Console) -> None:
+    models = document.models
+    known = [model.identity for model in models]
+    columns = [
+        Column("runtime", [k.runtime if k else "?" for k in known], Form.FULL, "left"),
+        Column(
+            "quantization",
+            [printable(k.quantization, markup=True) if k else "?" for k in known],
+            Form.FULL,
+            "left",
+        ),
+        Column("bits per\nweight", [f"{k.bits_per_weight:.2f}" if k else "?" for k in known]),
+        Column("size", [size(k.size_bytes) if k else "?" for k in known]),
+        Column(
+            "peak\nmemory",
+            [size(m.peak_memory_bytes) if m.load_seconds else "not loaded" for m in models],
+        ),
+        Column("loaded in", [f"{m.load_seconds:.1f} s" if m.load_seconds else "" for m in models]),
+    ]
+    labels = [model.label for model in models]
+    if show_table("models", "model", labels, lambda _: columns, console) < Form.FULL:
+        _say(sentences.of_models(document), console)
+
+
+def _show_benchmark(document: Document, record: BenchmarkRecord, console: Console) -> None:
+    show_table(
+        _title(record),
+        "model",
+        [answers.label for answers in record.answer_sets],
+        lambda form: _columns(document, record, form is Form.FULL),
+        console,
+    )
+
+
+def _show_extraction(
+    record: BenchmarkRecord, audits: Sequence[ExtractionAudit], console: Console
+) -> None:
+    columns = [
+        Column("correct", [f"{a.correct:,}" for a in audits]),
+        Column("wrong", [f"{a.wrong:,}" for a in audits]),
+        Column("unparsed", [f"{a.unparseable:,}" for a in audits]),
+        Column("cut\noff", [f"{a.cut_off:,}" for a in audits]),
+        Column("errors", [f"{a.errors:,}" for a in audits]),
+    ]
+    title = f"{record.name}: what became of the generated texts"
+    show_table(title, "model", [a.label for a in audits], lambda _: columns, console)
+
+
+def _columns(document: Document, record: BenchmarkRecord, wide: bool) -> Iterator[Column]:
+    sets = record.answer_sets
+    interval = f"\n\\[{100 * document.settings.confidence:g} %]"
+    first, *others = record.metrics
+    yield Column(
+        first + interval if wide else first.replace("_", "\n"),
+        [_percent(_score(document, record.name, a.label, first), wide) for a in sets],
+        justify="left" if wide else "right",
+    )
+    for metric in others:
+        yield Column(
+            "\n".join(metric.rsplit("_", 1)).replace("_", " "),
+            [_percent(_score(document, record.name, a.label, metric), False) for a in sets],
+            Form.FULL,
+        )
+    if len(document.models) > 1:
+        found = [sentences.find(document, record.name, a.label, first) for a in sets]
+        baseline = [a.label == document.baseline for a in sets]
+        yield Column(
+            "difference" + interval if wide else "difference",
+            [
+                _difference(c, wide) or ("baseline" if is_baseline else "")
+                for c, is_baseline in zip(found, baseline, strict=True)
+            ],
+            justify="left" if wide else "right",
+        )
+        yield Column(
+            "flips\n+/−",
+            [f"{c.gains:,}/{c.losses:,}" if c and c.count else "" for c in found],
+            Form.NARROW,
+        )
+        yield Column(
+            f"verdict\n(margin {100 * document.settings.margin:g})",
+            [(c.verdict or "noise") if c and c.count else "" for c in found],
+            justify="left",
+        )
+    if any(errors(a) for a in sets):
+        yield Column("errors", [f"{len(errors(a)):,}" for a in sets], Form.NARROW)
+    yield Column("tokens/s", [_speed(a) for a in sets])
+
+
+def _percent(score: ScoreSummary, with_interval: bool) -> str:
+    if not score.count:
+        return "no answers" if with_interval else ""
+    if not with_interval:
+        return percent(score.value)
+    return rf"{percent(score.value)} \[{percent(score.lower)}, {percent(score.upper)}]"
+
+
+def _difference(comparison: Comparison | None, with_interval: bool) -> str:
+    if comparison is None or not comparison.count:
+        return ""
+    if not with_interval:
+        return points(comparison.difference)
+    bounds = rf"\[{points(comparison.lower)}, {points(comparison.upper)}]"
+    return f"{points(comparison.difference)} {bounds}"
+
+
+def _speed(answers: AnswerSet) -> str:
+    if answers.engine_seconds:
+        return rate(answers.evaluated_tokens / answers.engine_seconds)
+    return "stored" if answers.reused else rate(0.0)
+
+
+def _title(record: BenchmarkRecord) -> str:
+    asked = plural(len(record.questions), "question")
+    if len(record.questions) < record.available:
+        asked = f"{len(record.questions):,} of {record.available:,} questions"
+    return f"{record.name}: {asked}, {record.shots}-shot"
+
+
+def _score(document: Document, benchmark: str, label: str, metric: str) -> ScoreSummary:
+    return next(
+        s
+        for s in document.scores
+        if (s.benchmark, s.label, s.metric, s.subset) == (benchmark, label, metric, None)
+    )

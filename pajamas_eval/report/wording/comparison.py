@@ -1,0 +1,237 @@
+"""What one would say aloud about a run: plain sentences, one line each."""
+
+from collections.abc import Iterator
+
+from pajamas_eval.analysis.scores import errors
+from pajamas_eval.report.wording.figures import percent, plural, points, printable, printable_lines
+from pajamas_eval.results.document import (
+    AnswerSet,
+    BenchmarkRecord,
+    Document,
+    RunSettings,
+    TokenCheck,
+)
+from pajamas_eval.results.findings import Comparison
+from pajamas_eval.statistics.verdicts import Verdict
+
+
+def of_benchmark(document: Document, record: BenchmarkRecord) -> Iterator[str]:
+    """About each variant, and what a reader must know of the questions."""
+    for answers in record.answer_sets:
+        if comparison := find(document, record.name, answers.label, record.metrics[0]):
+            yield " ".join(_comparison(document, record, answers, comparison))
+        if failed := errors(answers):
+            yield (
+                f"{printable(answers.label)} failed on {plural(len(failed), 'question')}, "
+                f"not counted as wrong: {printable_lines(failed[0].error or '')}"
+            )
+        if truncated := sum(a.truncated_tokens > 0 for a in answers.answers):
+            yield (
+                f"{printable(answers.label)}: {plural(truncated, 'prompt')} did not fit in the "
+                "context and lost text on the left"
+            )
+        for note in dict.fromkeys(answers.notes):
+            yield f"{printable(answers.label)}: {printable(note)}"
+    for ranking in document.rankings:
+        if ranking.benchmark == record.name:
+            tiers = "; then ".join(printable(", ".join(tier)) for tier in ranking.tiers)
+            yield f"Ranking, as far as the questions separate the models: {tiers}"
+    for note in record.notes:
+        yield f"Note: {printable(note)}"
+
+
+def of_run(document: Document) -> Iterator[str]:
+    """About the comparison as a whole."""
+    yield from _fairness(document)
+    yield from _batches(document)
+    if document.settings.until_decided:
+        yield (
+            "Questions were asked in random order until each verdict was in: the verdicts have the "
+            "stated confidence, the intervals are those of a fixed number of questions."
+        )
+    for model in document.models:
+        for note in [*(model.identity.notes if model.identity else ()), *model.notes]:
+            yield f"{printable(model.label)}: {printable(note)}"
+    for model in document.models:
+        if model.error:
+            yield f"FAILED {printable_lines(model.error)}"
+
+
+def of_models(document: Document) -> Iterator[str]:
+    """What a table of the models has no room for where the terminal is narrow."""
+    for model in document.models:
+        if known := model.identity:
+            yield f"{printable(model.label)}: {known.runtime}, {printable(known.quantization)}"
+
+
+def verdicts(document: Document) -> Iterator[str]:
+    """The answer to the question that a comparison asks."""
+    if not document.verdicts:
+        return
+    settings = document.settings
+    yield f"Verdict at {_terms(settings)}, over all benchmarks:"
+    for overall in document.verdicts:
+        text = f"{printable(overall.label)}: {overall.verdict}"
+        if overall.worse_on:
+            text += f", on {', '.join(overall.worse_on)}"
+            if len(document.verdicts) * len(document.benchmarks) > 1:
+                text += " (Holm-corrected)"
+        elif overall.verdict is Verdict.UNDECIDED:
+            undecided = [
+                c.benchmark
+                + (" (worse, but for Holm's correction)" if c.verdict is Verdict.WORSE else "")
+                for c in document.comparisons
+                if c.label == overall.label
+                and c.verdict is not Verdict.NO_WORSE
+                and c.metric == document.benchmark(c.benchmark).metrics[0]
+            ]
+            text += f", on {', '.join(undecided)}"
+        yield f"  {text}"
+
+
+def find(document: Document, benchmark: str, label: str, metric: str) -> Comparison | None:
+    """The comparison of a variant on one benchmark and metric."""
+    for c in document.comparisons:
+        if (c.benchmark, c.label, c.metric) == (benchmark, label, metric):
+            return c
+    return None
+
+
+def _terms(settings: RunSettings) -> str:
+    margin = 100 * settings.margin
+    points_ = "point" if margin == 1 else "points"
+    return f"a margin of {margin:g} {points_} and {100 * settings.confidence:g} % confidence"
+
+
+def _comparison(
+    document: Document, record: BenchmarkRecord, answers: AnswerSet, comparison: Comparison
+) -> Iterator[str]:
+    label, settings = printable(comparison.label), document.settings
+    if not comparison.count:
+        yield f"{label} and the baseline answered no question in common."
+        return
+    noise = comparison.verdict is None
+    if noise:
+        yield f"{label}, the baseline's own weights run otherwise, shows the engine's noise:"
+    elif comparison.verdict is Verdict.UNDECIDED:
+        yield f"{label} is undecided:"
+    else:
+        yield f"{label} is {comparison.verdict}:"
+    yield from _flips(comparison, settings.confidence)
+    if comparison.choice_kl:
+        yield f"KL over the choices {comparison.choice_kl.mean:.2g} nats."
+    if noise:
+        return
+    floors = {m.label for m in document.models if m.noise_floor}
+    rates = [
+        c.flip_rate
+        for c in document.comparisons
+        if c.label in floors
+        and c.count
+        and (c.benchmark, c.metric) == (record.name, comparison.metric)
+    ]
+    if comparison.verdict is not Verdict.WORSE and rates and comparison.flip_rate <= max(rates):
+        yield f"No more than the engine's own noise ({percent(max(rates))} %)."
+    if settings.until_decided:
+        asked, planned = len(answers.answers), len(record.questions)
+        decided = comparison.verdict is not Verdict.UNDECIDED  # if not, one of the two failed
+        saved = f", {planned - asked:,} saved" if decided and asked < planned else ""
+        yield f"Asked {asked:,} of {plural(planned, 'question')}{saved}."
+    if comparison.verdict is Verdict.UNDECIDED:
+        yield from _what_it_would_take(comparison, record)
+
+
+def _flips(comparison: Comparison, confidence: float) -> Iterator[str]:
+    count, flips = comparison.count, comparison.gains + comparison.losses
+    interval = f"{100 * confidence:g} % interval"
+    if flips:
+        yield (
+            f"{flips:,} of {plural(count, 'question')} flip ({percent(comparison.flip_rate)} %, "
+            f"{interval} {percent(comparison.flip_lower)} to {percent(comparison.flip_upper)}), "
+            f"{comparison.gains:,} to right and {comparison.losses:,} to wrong"
+            f"{_mcnemar(comparison.mcnemar_p)}; difference {points(comparison.difference)} points, "
+            f"{interval} {points(comparison.lower)} to {points(comparison.upper)}."
+        )
+    else:
+        yield (
+            f"right and wrong on the same {plural(count, 'question')} as the baseline; "
+            f"difference ±0.0 points, {interval} {points(comparison.lower)} to "
+            f"{points(comparison.upper)}."
+        )
+    if comparison.changed_wrong:
+        yield f"{plural(comparison.changed_wrong, 'wrong answer')} changed."
+
+
+def _what_it_would_take(comparison: Comparison, record: BenchmarkRecord) -> Iterator[str]:
+    if comparison.missing:
+        yield (
+            f"{plural(comparison.missing, 'question')} without an answer "
+            f"{'counts' if comparison.missing == 1 else 'count'} against either verdict."
+        )
+    if further := comparison.further_questions:
+        left = record.available - len(record.questions)
+        few = f"; the benchmark has {f'{left:,}' if left else 'no'} more" if left < further else ""
+        yield f"About {plural(further, 'further question')} would decide{few}."
+    yield (
+        f"With {plural(comparison.count, 'question')} and {percent(comparison.flip_rate)} % "
+        "discordance the smallest margin this set can certify with 80 % power is "
+        f"{100 * comparison.smallest_margin:.1f} points."
+    )
+
+
+def _mcnemar(p: float | None) -> str:
+    if p is None:
+        return ""
+    return f" (McNemar p = {p:.2g})" if p >= 0.001 else " (McNemar p < 0.001)"
+
+
+def _fairness(document: Document) -> Iterator[str]:
+    for check in document.fairness.tokens:
+        text = f"tokenization identical on {check.identical:,}/{check.total:,} requests"
+        if check.first_difference:
+            text += f"; {printable(describe_difference(check))}"
+        yield f"{printable(check.label)}: {text}"
+    if document.fairness.tokens:
+        yield f"prompts identical for all models (digest {document.fairness.prompts[:12]})"
+    for note in document.fairness.notes:
+        yield f"Note: {printable(note)}"
+
+
+def _batches(document: Document) -> Iterator[str]:
+    """How each model was run, for kernels may round differently in batches of another shape."""
+    for record in document.benchmarks:
+        shapes: dict[str, list[str]] = {}
+        for answers in record.answer_sets:
+            if answers.ideal_tokens:
+                wasted = answers.evaluated_tokens / answers.ideal_tokens
+                shown = f"{printable(answers.label)} ({wasted:.2f})"
+                shapes.setdefault(answers.batching, []).append(shown)
+        if shapes:
+            said = "; ".join(f"{shape}: {', '.join(labels)}" for shape, labels in shapes.items())
+            yield f"Batches of {record.name} (tokens run for each distinct one): {said}"
+
+
+_SHOWN = 40
+"""Characters of a text shown around the place where two tokenizations part."""
+
+
+def describe_difference(check: TokenCheck) -> str:
+    """Where the first differing request's tokens part, in words."""
+    first = check.first_difference
+    if first is None:
+        return ""
+    if first.baseline_tokens == first.variant_tokens:
+        return (
+            f"first in {first.benchmark} {first.doc_id}: the same tokens, divided otherwise "
+            f"between context and continuation, in a text that ends {first.text[-_SHOWN:]!r}"
+        )
+    pairs = zip(first.baseline_tokens, first.variant_tokens, strict=False)
+    shared = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
+    if shared is None:
+        shared = min(len(first.baseline_tokens), len(first.variant_tokens))
+    return (
+        f"first in {first.benchmark} {first.doc_id}, from token {shared}: "
+        f"{first.baseline_tokens[shared : shared + 5]} against "
+        f"{first.variant_tokens[shared : shared + 5]}, in a text that ends "
+        f"{first.text[-_SHOWN:]!r}"
+    )

@@ -1,0 +1,1 @@
+"""The result document: typed records and their file format."""

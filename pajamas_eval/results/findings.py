@@ -1,0 +1,132 @@
+"""What is computed from the answers in a result document."""
+
+from pajamas_eval.results.record import Record
+from pajamas_eval.statistics.verdicts import Verdict
+
+
+class ScoreSummary(Record):
+    """One metric of one model over the questions it answered, or over a subset of them.
+
+    Attributes:
+        subset: A tag of the questions, or nothing for all.
+        value: Mean, as a proportion.
+        lower, upper: Wilson's interval at the run's confidence.
+        standard_error: Clustered where questions share a passage; nothing for fewer than two.
+    """
+
+    benchmark: str
+    label: str
+    metric: str
+    subset: str | None
+    count: int
+    value: float
+    lower: float
+    upper: float
+    standard_error: float | None
+
+
+class ExtractionAudit(Record):
+    """What became of the texts that a model generated; every question counts once.
+
+    Attributes:
+        correct: By the benchmark's first metric.
+        wrong: An answer was made out, and it is another.
+        unparseable: None was made out, and the text had come to its end.
+        cut_off: Not correct, and ended by the token limit.
+        errors: Questions that could not be answered.
+    """
+
+    benchmark: str
+    label: str
+    correct: int
+    wrong: int
+    unparseable: int
+    cut_off: int
+    errors: int
+
+
+class MeanSummary(Record):
+    """A mean over questions with its t interval, clustered where questions share a passage.
+
+    Attributes:
+        lower, upper: Nothing where a single question or cluster says nothing of the spread.
+    """
+
+    mean: float
+    lower: float | None
+    upper: float | None
+    count: int
+
+
+class Comparison(Record):
+    """A variant against the baseline, on the questions that both answered.
+
+    Attributes:
+        gains: Questions only the variant has right.
+        losses: Questions only the baseline has right.
+        missing: Questions that at least one of the two was asked and could not answer.
+        difference: Variant minus baseline, as a proportion.
+        lower, upper: Tango's interval at the run's confidence.
+        mcnemar_p: McNemar's exact test of no difference, two-sided; nothing where questions were
+            asked until a verdict was in, for it holds for a fixed number of questions only.
+        flip_rate: Questions that one of the two has right, as a proportion.
+        flip_lower, flip_upper: Wilson's interval of it.
+        changed_wrong: Questions that both have wrong, with different answers.
+        choice_kl: Kullback-Leibler divergence of the variant's distribution over a question's
+            choices from the baseline's, in nats; nothing for generated answers.
+        verdict: Non-inferiority at the run's margin and confidence; undecided where unanswered
+            questions could change it. Nothing for a noise floor.
+        p_worse: p-value of "the loss is at most the margin", with unanswered questions as gains;
+            by Holm over all variants and benchmarks for a benchmark's first metric, unadjusted for
+            its others.
+        smallest_margin: Smallest margin that so many questions, at this flip rate, can certify
+            with 80 % power, as a proportion.
+        further_questions: About how many more it would take to decide; 0 if decided, nothing if
+            no number would.
+    """
+
+    benchmark: str
+    label: str
+    metric: str
+    count: int
+    gains: int
+    losses: int
+    missing: int
+    difference: float
+    lower: float
+    upper: float
+    mcnemar_p: float | None
+    flip_rate: float
+    flip_lower: float
+    flip_upper: float
+    changed_wrong: int
+    choice_kl: MeanSummary | None
+    verdict: Verdict | None
+    p_worse: float
+    smallest_margin: float
+    further_questions: int | None
+
+
+class OverallVerdict(Record):
+    """One variant over all benchmarks, by their first metrics.
+
+    No worse if it is on every one; worse if it is on one after Holm's correction.
+
+    Attributes:
+        worse_on: Benchmarks on which it is, after the correction.
+    """
+
+    label: str
+    verdict: Verdict
+    worse_on: list[str]
+
+
+class Ranking(Record):
+    """The models of one benchmark in tiers, the best first.
+
+    Every model of a tier is proven better than every model of the next ones (McNemar, Holm over
+    all pairs); within a tier the data do not separate them.
+    """
+
+    benchmark: str
+    tiers: list[list[str]]

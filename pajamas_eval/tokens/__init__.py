@@ -1,0 +1,1 @@
+"""The base of in-process language models: tokens in, log-probabilities and texts out."""

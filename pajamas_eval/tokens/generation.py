@@ -1,0 +1,78 @@
+"""One text being generated: its tokens so far and whether it is finished."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pajamas_eval.api.results import FinishReason
+
+
+class Decode(Protocol):
+    """Text of tokens, special tokens spelled out or left out."""
+
+    def __call__(self, tokens: Sequence[int], *, keep_special: bool) -> str: ...  # noqa: D102
+
+
+@dataclass(slots=True, eq=False)
+class Generation:
+    """An adapter calls `push` with each new token until `finish_reason` is set.
+
+    Attributes:
+        index: Which request this answers.
+        prompt: The prompt's tokens.
+        until: Stop strings.
+        max_tokens: Most new tokens.
+        end_tokens: Tokens that end the text and are no part of it.
+        decode: The runtime's detokenizer.
+        alive: Told of each token.
+        tokens: New tokens so far, the end token excluded.
+        finish_reason: Set once finished.
+        text: Set once finished; what comes before the first stop string.
+    """
+
+    index: int
+    prompt: list[int]
+    until: tuple[str, ...]
+    max_tokens: int
+    end_tokens: frozenset[int]
+    decode: Decode
+    alive: Callable[[], None] = lambda: None
+    tokens: list[int] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    text: str = ""
+    seconds: float = 0.0
+
+    def push(self, token: int) -> None:
+        """Take one new token, and decide whether the text ends here."""
+        self.alive()
+        if token in self.end_tokens:
+            self._finish("end")
+            return
+        self.tokens.append(token)
+        if self._stop_in_tail():
+            self._finish("stop")
+        elif len(self.tokens) >= self.max_tokens:
+            self._finish("length")
+
+    def restart(self) -> None:
+        """Forget every new token."""
+        self.tokens.clear()
+        self.finish_reason, self.text = None, ""
+
+    def _stop_in_tail(self) -> bool:
+        """Whether a stop string ends in the newest token, looking only at the last few tokens."""
+        longest = max((len(s.encode()) for s in self.until), default=0)
+        if not longest:
+            return False
+        # Every token adds a byte or more, save a few that decode to nothing: hence the slack.
+        tail = self.decode(self.tokens[-(longest + 8) :], keep_special=True)
+        return any(s in tail for s in self.until if s)
+
+    def _finish(self, reason: FinishReason) -> None:
+        self.finish_reason = reason
+        self.text = self.decode(self.tokens, keep_special=False)
+        # A stop string that is itself a special token shows only where those are spelled out.
+        for text in (self.text, self.decode(self.tokens, keep_special=True)):
+            if cuts := [at for s in self.until if s and (at := text.find(s)) >= 0]:
+                self.text = text[: min(cuts)]
+                return

@@ -1,0 +1,389 @@
+"""The base of every in-process language-model runtime: all that must be the same everywhere.
+
+An adapter tokenizes, runs token sequences, and reads logits. What a request means in tokens, when
+a text is truncated, where a stop string cuts, and how batches shrink when memory runs out is
+decided here, once.
+"""
+
+import sys
+import time
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+from blake3 import blake3
+from numpy.typing import NDArray
+
+from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling
+from pajamas_eval.api.results import Failure, GenerationResult
+from pajamas_eval.api.runtime import Answers, Capabilities, RuntimeOptions
+from pajamas_eval.errors import OutOfMemoryError
+from pajamas_eval.tokens.generation import Generation
+from pajamas_eval.tokens.prefix_tree import MIN_BASE, Budget, PrefixTree, Step, common_prefix
+from pajamas_eval.tokens.scoring import Row, Rows, Scoring, ScoringBatch, place, scored, windows
+from pajamas_eval.tokens.token_reader import ENCODE_AT_ONCE, TokenReader
+
+BATCH_TOKENS = 1024
+"""Tokens of one scoring batch, padding included."""
+
+BATCH_SEQUENCES = 32
+"""Sequences of one scoring or generation batch."""
+
+BATCH_OUTPUTS = 256
+"""Places of one scoring batch whose logits are read: bounds the memory that logits take."""
+
+SHARING_TOLERANCE = 0.05
+"""Nats by which a shared prefix may move a log-probability: rounding, not another answer."""
+
+BATCH_PADDING = 32
+"""Padding tokens of one scoring batch: about what a call of its own costs."""
+
+
+class TokenRuntime(TokenReader):
+    """Requests in, tokens through an engine, results out."""
+
+    runs_subtrees: ClassVar[bool] = False
+    """Whether one batch of the engine can hold a prefix tree; if not, rows are padded."""
+    shares_prefix: bool = True
+    """Whether the model's cache can be shared; an adapter finds out when it loads the model."""
+    original_context_length: int = sys.maxsize
+    """Most tokens of a sequence that the model rotates by its short factors, where it has two sets
+    of them (LongRoPE). Engines choose a set for all that they run at once, so longer sequences are
+    run apart from shorter ones and share nothing: the choice is a sequence's own, whatever is run
+    before or beside it."""
+
+    def __init__(self, options: RuntimeOptions) -> None:
+        super().__init__(options)
+        self.budget = self.bounded(
+            Budget(BATCH_TOKENS, BATCH_SEQUENCES, BATCH_OUTPUTS, BATCH_PADDING)
+        )
+        most = options.batch_sequences or BATCH_SEQUENCES
+        self.batch_sequences = 1 if options.exact else min(most, BATCH_SEQUENCES)
+        self._packing = blake3()
+
+    def bounded(self, budget: Budget) -> Budget:
+        """The budget, no larger than the user's options allow."""
+        budget.tokens = min(budget.tokens, self.options.batch_tokens or budget.tokens)
+        budget.rows = min(budget.rows, self.options.batch_sequences or budget.rows)
+        return budget
+
+    @abstractmethod
+    def score(self, batch: ScoringBatch) -> int:
+        """Fill each row's log-probabilities; returns the number of tokens run.
+
+        Raises:
+            OutOfMemoryError: There was no room; the engine has forgotten its base.
+        """
+
+    def forget(self) -> None:
+        """Give back the memory of the base."""
+
+    @abstractmethod
+    def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
+        """Advance each until it is finished, yielding each then. Raises `OutOfMemoryError`."""
+
+    def device_memory_bytes(self) -> int:
+        """Peak memory on a device, beyond what the process's own includes."""
+        return 0
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Text in, all three request kinds."""
+        return Capabilities(frozenset({LogLikelihood, LogLikelihoodRolling, GenerateUntil}))
+
+    def loglikelihood(self, requests: Sequence[LogLikelihood]) -> Answers:
+        """Log-probability of each continuation after its context.
+
+        An empty continuation has probability one. A continuation longer than the context length,
+        one that nothing stands in front of, and a text without tokens are failures.
+        """
+        rows = Rows()
+        limit = self.context_length
+        scorings: list[Scoring | Failure] = []
+        for start in range(0, len(requests), ENCODE_AT_ONCE):
+            chunk = requests[start : start + ENCODE_AT_ONCE]
+            for request, (context, continuation) in zip(chunk, self.pairs(chunk), strict=True):
+                scorings.append(place(rows, request, context, continuation, limit))
+        yield from self._run(rows.rows, scorings)
+
+    def loglikelihood_rolling(self, requests: Sequence[LogLikelihoodRolling]) -> Answers:
+        """Log-probability of each whole text, each token predicted exactly once.
+
+        The first window starts with the BOS token (or EOS, where there is none); each later
+        window scores at most a context's worth of new tokens, after as much text as fits.
+        """
+        rows = Rows()
+        scorings: list[Scoring | Failure] = []
+        for start in range(0, len(requests), ENCODE_AT_ONCE):
+            chunk = requests[start : start + ENCODE_AT_ONCE]
+            for request, encoded in zip(
+                chunk, self.encode_clean([r.text for r in chunk]), strict=True
+            ):
+                prefix = list(self.empty_context)
+                if not prefix:
+                    scorings.append(Failure("the model has neither a BOS nor an EOS token"))
+                    continue
+                if encoded[: len(prefix)] == prefix:  # the text spells out its own BOS
+                    encoded = encoded[len(prefix) :]
+                reads = [
+                    rows.add(inputs, first, targets)
+                    for inputs, first, targets in windows(prefix, encoded, self.context_length)
+                ]
+                byte_count = len(request.text.encode("utf-8", "replace"))
+                scorings.append(Scoring(len(encoded), byte_count, len(reads), 0, reads))
+        yield from self._run(rows.rows, scorings)
+
+    def _run(self, rows: list[Row], scorings: Sequence[Scoring | Failure]) -> Answers:
+        """Scores the rows batch by batch; yields a request once its last row is done."""
+        waiting: dict[int, int] = {}
+        readers: list[list[int]] = [[] for _ in rows]
+        for i, scoring in enumerate(scorings):
+            if isinstance(scoring, Failure):
+                yield i, scoring
+                continue
+            waiting[i] = len(scoring.reads)
+            for row, _ in scoring.reads:
+                readers[row].append(i)
+            if not scoring.reads:
+                yield i, scored(scoring, rows)
+        errors: dict[int, str] = {}
+        for row, error in self._score_rows(rows):
+            rows[row].seconds /= max(1, len(readers[row]))
+            for i in readers[row]:
+                if error:
+                    errors[i] = error
+                waiting[i] -= 1
+                if waiting[i] == 0:
+                    scoring = scorings[i]
+                    assert isinstance(scoring, Scoring)
+                    result = Failure(errors[i]) if i in errors else scored(scoring, rows)
+                    yield i, result
+            readers[row] = []
+
+    def _score_rows(self, rows: Sequence[Row]) -> Iterator[tuple[int, str | None]]:
+        """Scores all rows as planned. Yields (row, error or nothing)."""
+        if self.options.exact:
+            self.budget.rows = 1
+        self._packing = blake3()
+        for long in (False, True):
+            chosen = [i for i, row in enumerate(rows) if self._is_long(len(row.tokens)) == long]
+            part = [rows[i] for i in chosen]
+            tree = PrefixTree(
+                [row.tokens for row in part],
+                [min(row.positions) for row in part],
+                [len(set(row.positions)) for row in part],
+                sharing=self.shares_prefix and not self.options.exact and not long,
+            )
+            self.usage.ideal_tokens += tree.distinct_tokens
+            plan = tree.packed if self.runs_subtrees else tree.padded
+            for step in plan(self.budget):
+                for i, error in self._score_step(part, tree, step):
+                    yield chosen[i], error
+        self.forget()
+        self.usage.batching = (
+            "one sequence at a time"
+            if self.budget.rows == 1
+            else f"up to {self.budget.tokens} tokens and {self.budget.rows} sequences at once"
+        )
+        self.usage.packing = self._packing.hexdigest()
+        self.usage.device_memory_bytes = self.device_memory_bytes()
+
+    def _is_long(self, length: int) -> bool:
+        """Whether a sequence of so many tokens is rotated by the long factors."""
+        return length > self.original_context_length
+
+    def sharing_is_exact(self) -> bool:
+        """Tries whether this model gives the same after a shared base as without one.
+
+        Caches of some architectures can be shared and those of others cannot; to try is surer
+        than to know them all by name.
+        """
+        tokens = np.arange(1, 15, dtype=np.int32)
+        rows = [Row(np.append(tokens[:10], tokens[n:]), [9, 23 - n], [1, 2]) for n in (2, 4, 6)]
+        base, nothing = tokens[:8], tokens[:0]
+        parents = (0, 0, 1)
+        try:
+            for row in rows:
+                self.score(ScoringBatch(nothing, [row]))
+            alone = [row.log_probabilities for row in rows]
+            for batch in (
+                ScoringBatch(base, rows),
+                ScoringBatch(base, rows, stem=10, parents=parents),
+                ScoringBatch(nothing, rows, stem=10, parents=parents),
+            ):
+                self.score(batch)
+                for row, expected in zip(rows, alone, strict=True):
+                    if not np.allclose(
+                        row.log_probabilities, expected, rtol=1e-2, atol=SHARING_TOLERANCE
+                    ):
+                        return False
+        except Exception:  # an engine may refuse in any way
+            return False
+        finally:
+            self.forget()
+        return True
+
+    def _score_step(
+        self, rows: Sequence[Row], tree: PrefixTree, step: Step
+    ) -> Iterator[tuple[int, str | None]]:
+        """Scores one step, in halves where memory runs out."""
+        chosen = [tree.order[place] for place in step.places]
+        batch = ScoringBatch(
+            base=rows[chosen[0]].tokens[: step.base],
+            rows=[rows[i] for i in chosen],
+            segments=tree.segments(step) if self.runs_subtrees else (),
+            stem=step.stem,
+            parents=step.parents,
+        )
+        started = time.perf_counter()
+        self.alive()
+        try:
+            tokens = self.score(batch)
+        except OutOfMemoryError as error:
+            if len(chosen) == 1:
+                yield chosen[0], f"out of memory: {error}"
+                return
+            self.budget.tokens = max(1, self.budget.tokens // 2)
+            self.budget.outputs = max(1, self.budget.outputs // 2)
+            self.usage.notes.append(f"out of memory: batches now hold {self.budget.tokens} tokens")
+            middle = len(chosen) // 2
+            for half in (step.places[:middle], step.places[middle:]):
+                yield from self._score_step(rows, tree, Step(step.base, half))
+            return
+        seconds = time.perf_counter() - started
+        self.usage.engine_seconds += seconds
+        self.usage.evaluated_tokens += tokens
+        self._packing.update(repr((step.base, step.stem, step.parents)).encode())
+        for row in batch.rows:
+            self._packing.update(row.tokens.tobytes() + b"\n")
+        own = sum(len(row.tokens) - step.base for row in batch.rows)
+        # One look at them all: rows are many and short.
+        all_good = np.isfinite(np.concatenate([r.log_probabilities for r in batch.rows])).all()
+        for i in chosen:
+            rows[i].seconds = seconds * (len(rows[i].tokens) - step.base) / own
+            bad = not (all_good or np.isfinite(rows[i].log_probabilities).all())
+            yield i, "the engine returned logits that are not numbers" if bad else None
+
+    # -- generation ------------------------------------------------------------------------
+
+    def generate_until(self, requests: Sequence[GenerateUntil]) -> Answers:
+        """Greedy continuation of each prompt.
+
+        The prompt is cut from the left so that prompt and new tokens fit in the context. A prompt
+        without tokens starts from BOS (or EOS, where there is none).
+        """
+        generations: list[Generation] = []
+        truncated: dict[int, int] = {}
+        for start in range(0, len(requests), ENCODE_AT_ONCE):
+            chunk = requests[start : start + ENCODE_AT_ONCE]
+            for offset, encoded in enumerate(self.encode_clean([r.prompt for r in chunk])):
+                i = start + offset
+                tokens = self.with_prefix(encoded) or list(self.empty_context)
+                room = self.context_length - requests[i].max_tokens
+                if not tokens:
+                    yield i, Failure("the prompt is empty and the model has no BOS or EOS token")
+                elif room < 1:
+                    yield (
+                        i,
+                        Failure(
+                            f"{requests[i].max_tokens} new tokens leave no room for a prompt in "
+                            f"the context length of {self.context_length}"
+                        ),
+                    )
+                else:
+                    truncated[i] = max(0, len(tokens) - room)
+                    generations.append(
+                        Generation(
+                            index=i,
+                            prompt=tokens[truncated[i] :],
+                            until=requests[i].until,
+                            max_tokens=requests[i].max_tokens,
+                            end_tokens=self.eos_token_ids,
+                            decode=self.decode,
+                            alive=self.alive,
+                        )
+                    )
+        generations.sort(key=lambda g: -len(g.prompt))
+        for generation, error in self._generate(generations):
+            if error:
+                yield generation.index, Failure(error)
+                continue
+            assert generation.finish_reason is not None
+            yield (
+                generation.index,
+                GenerationResult(
+                    text=generation.text,
+                    finish_reason=generation.finish_reason,
+                    token_count=len(generation.tokens),
+                    prompt_tokens=len(generation.prompt),
+                    truncated_tokens=truncated[generation.index],
+                    seconds=generation.seconds,
+                ),
+            )
+
+    def shared_prompt(self, generations: Sequence[Generation]) -> NDArray[np.int32]:
+        """What all prompts start with, if it is worth a call of its own; never a whole prompt."""
+        prompts = [np.asarray(g.prompt, np.int32) for g in generations]
+        if len(prompts) < 2 or not self.shares_prefix or self.options.exact:
+            return np.empty(0, np.int32)
+        length = min(len(prompt) for prompt in prompts) - 1
+        for prompt in prompts[1:]:
+            length = common_prefix(prompts[0][:length], prompt)
+        return prompts[0][: length if length >= MIN_BASE else 0]
+
+    def _generate(
+        self, generations: Sequence[Generation]
+    ) -> Iterator[tuple[Generation, str | None]]:
+        """Where memory runs out, what is unfinished starts again: fewer at once, at last alone.
+
+        Yields (generation, error or nothing).
+        """
+        waiting = {generation.index: generation for generation in generations}
+        packing = blake3()
+        alone = False
+        started = time.perf_counter()
+        while waiting:
+            left = list(waiting.values())
+            short = [g for g in left if not self._is_long(len(g.prompt) + g.max_tokens)]
+            # A long one may change its factors where it grows past the limit, so it goes alone.
+            group = (short or left[:1])[: 1 if alone else None]
+            base = len(self.shared_prompt(group))
+            packing.update(repr((base, self.batch_sequences, len(group))).encode())
+            for generation in group:
+                packing.update(np.asarray(generation.prompt, np.int32).tobytes() + b"\n")
+            self.usage.evaluated_tokens += base
+            self.usage.ideal_tokens += base
+            try:
+                for generation in self.generate(group):
+                    now = time.perf_counter()
+                    generation.seconds = now - started
+                    self.usage.engine_seconds += now - started
+                    count = len(generation.prompt) - base + len(generation.tokens)
+                    self.usage.evaluated_tokens += count
+                    self.usage.ideal_tokens += count
+                    self.usage.generated_tokens += len(generation.tokens)
+                    del waiting[generation.index]
+                    yield generation, None
+                    started = time.perf_counter()
+            except OutOfMemoryError as error:
+                if alone:
+                    yield waiting.pop(group[0].index), f"out of memory: {error}"
+                    continue
+                alone = self.batch_sequences == 1
+                self.batch_sequences = max(1, self.batch_sequences // 2)
+                self.usage.notes.append(
+                    f"out of memory ({error}): generating {self.batch_sequences} texts at once now"
+                )
+                for generation in waiting.values():  # some may be finished, but not handed over
+                    generation.restart()
+            else:
+                missing = [g.index for g in group if g.index in waiting]
+                assert not missing, f"the engine left out requests {missing}"
+        self.usage.batching = (
+            "one text at a time"
+            if self.batch_sequences == 1
+            else f"up to {self.batch_sequences} texts at once"
+        )
+        self.usage.packing = packing.hexdigest()
+        self.usage.device_memory_bytes = self.device_memory_bytes()

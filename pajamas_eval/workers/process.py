@@ -1,0 +1,119 @@
+"""What runs in a worker's process: opens a model, obeys, and says that it is alive."""
+
+import gc
+import multiprocessing
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+from pajamas_eval.api.answer_key import _decisive, fingerprint
+from pajamas_eval.api.requests import Request
+from pajamas_eval.api.runtime import Runtime, Usage
+from pajamas_eval.errors import (
+    OutOfMemoryError,
+    PajamasError,
+    RunError,
+    UsageError,
+    WorkerDiedError,
+)
+from pajamas_eval.models.registry import open_runtime
+from pajamas_eval.models.spec import ModelSpec
+from pajamas_eval.workers.memory import peak_memory_bytes
+from pajamas_eval.workers.messages import Finished, Loaded, Opened
+from pajamas_eval.workers.outbox import Outbox
+
+STDERR_TAIL = 2000
+"""Bytes of an engine's last words shown when it dies, and characters of an error of its own."""
+
+SIGN_OF_LIFE_SECONDS = 1.0
+"""How often, at most, a worker that has no results to send says that it is alive."""
+
+
+def serve(connection: Connection, spec: ModelSpec, log: str, patience: float) -> None:
+    """The process's main loop: opens the model, then obeys."""
+    redirect_output(log)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    gc.set_threshold(100_000)  # requests by the hundred thousand are no cycles to look for
+    try:
+        runtime = open_runtime(spec.runtime, spec.options)
+        outbox = Outbox(connection, min(SIGN_OF_LIFE_SECONDS, patience / 4))
+        connection.send(
+            Opened(
+                runtime.settings,
+                runtime.capabilities,
+                runtime.digest(),
+                runtime.engine(),
+                _decisive(runtime.options),
+            )
+        )
+        while True:
+            method, argument = connection.recv()
+            if method == "tokenize":
+                pairs = runtime.tokenize(argument)
+                connection.send(
+                    [[*context.tolist(), *continuation.tolist()] for context, continuation in pairs]
+                )
+            elif method == "fingerprints":
+                requests, length = argument
+                read = zip(requests, runtime.tokenize(requests), strict=True)
+                connection.send([fingerprint(r, *pair, length) for r, pair in read])
+            elif method == "load":
+                runtime.limit_context(argument)
+                started = time.perf_counter()
+                identity = runtime.load()
+                connection.send(Loaded(identity, time.perf_counter() - started))
+            else:
+                _answer(outbox, runtime, argument)
+    except (EOFError, BrokenPipeError, ConnectionError, KeyboardInterrupt):
+        return  # the parent is gone or has closed the pipe
+    except (MemoryError, OutOfMemoryError) as error:
+        connection.send(WorkerDiedError(f"the worker process ran out of memory ({_line(error)})"))
+    except PajamasError as error:
+        connection.send(_portable(error))
+    except Exception as error:
+        traceback.print_exc()
+        connection.send(RunError(_line(error)))
+
+
+def _portable(error: PajamasError) -> PajamasError:
+    """The error as one of the types that the other side can build from a message alone."""
+    return UsageError(str(error)) if isinstance(error, UsageError) else RunError(str(error))
+
+
+def _line(error: Exception) -> str:
+    """An error in one line; its text may be empty, or as long as it likes."""
+    name, text = type(error).__name__, str(error).strip()
+    return f"{name}: {text.splitlines()[0]}"[:STDERR_TAIL] if text else name
+
+
+def _end_with_parent() -> None:
+    """Whatever a worker is doing: nobody is there to take it where the parent was killed."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
+
+
+def redirect_output(log: str) -> None:
+    """Engines chat on both streams; the terminal belongs to the report."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    target = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+
+
+def _answer(outbox: Outbox, runtime: Runtime, requests: Sequence[Request]) -> None:
+    runtime.usage = Usage()
+    runtime.alive = outbox.alive  # type: ignore[method-assign]
+    try:
+        for answer in runtime.answer(requests):
+            outbox.put(answer)
+    finally:  # what came before an error is no less true
+        outbox.flush()
+    outbox.finish(Finished(runtime.usage, peak_memory_bytes() + runtime.usage.device_memory_bytes))

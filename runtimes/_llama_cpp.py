@@ -1,0 +1,147 @@
+"""llama.cpp through the low-level API of llama-cpp-python: its log, its GPUs, its batches."""
+
+import ctypes
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from pajamas_eval.errors import MissingEngineError
+from pajamas_eval.tokens.token_runtime import BATCH_OUTPUTS
+
+CALL_TOKENS = 2048
+"""Most tokens of one call."""
+
+
+_LOG_ERROR = 4
+
+
+_GPU, _INTEGRATED_GPU = 1, 2
+"""Types of ggml's devices; the latter uses the machine's memory."""
+
+
+class TokenBatch:
+    """Tokens for llama.cpp in arrays that it reads in place.
+
+    Token `i` belongs to sequences `first_sequence[i]` … `first_sequence[i] + sequences[i] - 1`.
+    """
+
+    def __init__(self, tokens: Any, positions: Any, first_sequence: Any, sequences: Any) -> None:
+        self.tokens, self.positions, self.first_sequence, self.sequences = (
+            np.ascontiguousarray(array, np.int32)
+            for array in (tokens, positions, first_sequence, sequences)
+        )
+        self.wanted = np.zeros(len(self.tokens), np.int8)
+
+    def part(self, start: int, end: int) -> "TokenBatch":
+        """A run of the tokens, still in place."""
+        part = TokenBatch(
+            self.tokens[start:end],
+            self.positions[start:end],
+            self.first_sequence[start:end],
+            self.sequences[start:end],
+        )
+        part.wanted = self.wanted[start:end]
+        return part
+
+    def cuts(self) -> Iterator[tuple[int, int]]:
+        """Where to cut into calls: llama.cpp aborts on too many tokens or outputs in one."""
+        outputs = np.concatenate([[0], np.cumsum(self.wanted, dtype=np.int64)])
+        start = 0
+        while start < len(self.tokens):
+            most = int(np.searchsorted(outputs, outputs[start] + BATCH_OUTPUTS, side="right")) - 1
+            end = min(start + CALL_TOKENS, max(most, start + 1), len(self.tokens))
+            yield start, end
+            start = end
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+ERRORS: deque[str] = deque(maxlen=50)
+"""llama.cpp's latest errors."""
+
+
+def last_error() -> str:
+    """Why the last call failed, in llama.cpp's own words."""
+    return ERRORS[0] if ERRORS else "it gave no reason"
+
+
+@cache
+def llama() -> ModuleType:
+    """The low-level API, its log caught."""
+    try:
+        import llama_cpp.llama_cpp as library
+    except ImportError:
+        raise MissingEngineError("gguf", "llama-cpp-python") from None
+
+    @library.llama_log_callback
+    def log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
+        if level == _LOG_ERROR:
+            message = text.decode("utf-8", "replace").strip()
+            ERRORS.append(message)
+            print(message, file=sys.stderr)
+
+    library.llama_log_set(log, ctypes.c_void_p(0))
+    _KEPT.append(log)
+    library.llama_backend_init()
+    return library
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One of ggml's devices."""
+
+    name: str
+    has_own_memory: bool
+    free_bytes: Callable[[], int]
+
+
+@cache
+def gpus() -> list[Gpu]:
+    """ggml's GPUs, which llama-cpp-python does not tell of."""
+    library = ctypes.CDLL(llama()._lib._name)
+    ggml = {
+        name: getattr(library, f"ggml_backend_dev_{name}")
+        for name in ("count", "get", "type", "name", "description", "memory")
+    }
+    ggml["count"].restype = ctypes.c_size_t
+    ggml["get"].argtypes, ggml["get"].restype = [ctypes.c_size_t], ctypes.c_void_p
+    ggml["type"].argtypes, ggml["type"].restype = [ctypes.c_void_p], ctypes.c_int
+    for name in ("name", "description"):
+        ggml[name].argtypes, ggml[name].restype = [ctypes.c_void_p], ctypes.c_char_p
+    size = ctypes.POINTER(ctypes.c_size_t)
+    ggml["memory"].argtypes, ggml["memory"].restype = [ctypes.c_void_p, size, size], None
+
+    def free_bytes(device: int) -> int:
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        ggml["memory"](device, free, total)
+        return free.value
+
+    gpus = []
+    for device in map(ggml["get"], range(ggml["count"]())):
+        kind = ggml["type"](device)
+        if kind in (_GPU, _INTEGRATED_GPU):
+            name = f"{ggml['name'](device).decode()}: {ggml['description'](device).decode()}"
+            own = kind == _GPU and sys.platform != "darwin"
+            gpus.append(Gpu(name, own, partial(free_bytes, device)))
+    return gpus
+
+
+_KEPT: list[Any] = []
+"""llama.cpp keeps a bare pointer to the callback: it must never be collected."""
+
+
+def llama_version() -> str:
+    """The installed llama-cpp-python."""
+    import llama_cpp
+
+    return str(llama_cpp.__version__)
