@@ -35,7 +35,7 @@ class WorkerDiedError(RunError):
 
 
 class WorkerHungError(RunError):
-    """The worker process showed no sign of life, and was killed."""
+    """The worker process showed no heartbeat, and was killed."""
 
 
 class StoreError(RunError):

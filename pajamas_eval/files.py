@@ -1,4 +1,4 @@
-"""Files that the program writes: tried before hours of work, replaced whole or not at all."""
+"""Atomic output files, checked for writability up front."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence

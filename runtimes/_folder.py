@@ -191,7 +191,7 @@ def _refuse_truncated(file: Path) -> None:
         ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
         whole = 8 + length + max(ends, default=0)
     except (OSError, ValueError, struct.error, LookupError, TypeError, AttributeError) as error:
-        raise UsageError(f"{file} is no readable safetensors file: {error}") from None
+        raise UsageError(f"{file} is not a readable safetensors file: {error}") from None
     if size < whole:
         raise UsageError(f"{file} is cut off: it has {size} of {whole} bytes")
 

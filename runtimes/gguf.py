@@ -180,7 +180,7 @@ class GgufRuntime(TokenRuntime):
         base = len(batch.base)
         lengths = [segment.end - segment.begin for segment in batch.segments]
         self._memory_for(base + sum(lengths))
-        ran = self._hold(batch.base)
+        ran = self._prefill_base(batch.base)
         for sequence in range(1, len(batch.rows) + 1 if base else 1):
             self._llama.llama_memory_seq_cp(self._memory, 0, sequence, -1, -1)
         starts = np.cumsum([0, *lengths[:-1]])
@@ -212,17 +212,17 @@ class GgufRuntime(TokenRuntime):
         if base:
             self._llama.llama_memory_seq_keep(self._memory, 0)
         else:
-            self.forget()
+            self.clear_cache()
         batch.write(log_probs, greedy)
         return ran + len(calls.tokens)
 
-    def _hold(self, base: NDArray[np.int32]) -> int:
+    def _prefill_base(self, base: NDArray[np.int32]) -> int:
         """Has just the base in sequence 0; returns the number of tokens that were run for it."""
         held = self._held[: len(base)]
         different = np.flatnonzero(held != base[: len(held)])
         kept = int(different[0]) if len(different) else len(held)
         if not self._llama.llama_memory_seq_rm(self._memory, 0, kept, -1):
-            self.forget()
+            self.clear_cache()
             kept = 0
         calls = TokenBatch(
             tokens=base[kept:],
@@ -235,7 +235,7 @@ class GgufRuntime(TokenRuntime):
         self._held = base
         return len(base) - kept
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Empties the KV cache."""
         if self._memory is not None:
             self._llama.llama_memory_clear(self._memory, False)
@@ -255,7 +255,7 @@ class GgufRuntime(TokenRuntime):
         else:
             self._memory_for(own, streams=slots)
         first = int(len(base) > 0)  # number 0 holds the base, if there is one
-        self._hold(base)
+        self._prefill_base(base)
         waiting = deque(generations)
         free = list(range(first, first + slots))
         active: dict[int, Generation] = {}
@@ -280,7 +280,7 @@ class GgufRuntime(TokenRuntime):
                         free.append(slot)
                         yield generation
         finally:
-            self.forget()
+            self.clear_cache()
 
     def close(self) -> None:
         """Frees the context and the model."""
@@ -299,7 +299,7 @@ class GgufRuntime(TokenRuntime):
         model = self._llama.llama_model_load_from_file(os.fsencode(self._files[0]), parameters)
         if not model:
             raise UsageError(
-                f"{self.options.path} is no GGUF model that llama.cpp can load: {last_error()}"
+                f"{self.options.path} is not a GGUF model that llama.cpp can load: {last_error()}"
             )
         return model
 
@@ -406,7 +406,7 @@ class GgufRuntime(TokenRuntime):
         batch.logits = part.wanted.ctypes.data_as(byte_pointer)
         code = self._llama.llama_decode(self._context, batch)
         if code:
-            self.forget()
+            self.clear_cache()
         if code == 1:
             raise OutOfMemoryError("the KV cache is full")
         if code:

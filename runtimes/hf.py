@@ -94,11 +94,11 @@ class HfRuntime(FolderRuntime):
             self.budget = self.bounded(Budget(**GPU_BUDGET))
         # Reading many long prompts is one call of the model, and may take minutes.
         for layer in next((m for m in self.model.modules() if isinstance(m, ModuleList)), ()):
-            layer.register_forward_pre_hook(lambda *_: self.alive())
+            layer.register_forward_pre_hook(lambda *_: self.heartbeat())
         rope = getattr(self.model.config.get_text_config(), "rope_parameters", None) or {}
         if rope.get("rope_type") == "longrope":
             self.original_context_length = rope["original_max_position_embeddings"]
-        self.forget()
+        self.clear_cache()
         self.shares_prefix = self.sharing_is_exact()
         parameters = sum(p.numel() for p in self.model.parameters())
         size = sum(file.stat().st_size for file in self.files)
@@ -127,7 +127,7 @@ class HfRuntime(FolderRuntime):
         values, flags = np.empty(len(batch.targets)), np.empty(len(batch.targets), np.bool_)
         stages = batch.stages()
         with self._memory_errors(), torch.inference_mode():
-            ran = self._hold(batch.base)
+            ran = self._prefill_base(batch.base)
             cache = copy.deepcopy(self._cache)
             for stage in stages:
                 if cache is not None:
@@ -151,13 +151,13 @@ class HfRuntime(FolderRuntime):
         batch.write(values, flags)
         return ran
 
-    def _hold(self, base: NDArray[np.int32]) -> int:
+    def _prefill_base(self, base: NDArray[np.int32]) -> int:
         """Has the base in the cache; returns the number of tokens that were run for it."""
         import torch
 
         if np.array_equal(base, self._held):
             return 0
-        self.forget()
+        self.clear_cache()
         if not len(base):
             return 0
         cache = self._new_cache()
@@ -176,7 +176,7 @@ class HfRuntime(FolderRuntime):
 
         return DynamicCache(config=self.model.config)
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Drops the cache of the base."""
         self._cache, self._held = None, np.empty(0, np.int32)
 
@@ -205,7 +205,7 @@ class HfRuntime(FolderRuntime):
             batch = generations[start : start + self.batch_sequences]
             self._generate_batch(batch, base)
             yield from batch
-        self.forget()
+        self.clear_cache()
 
     def _generate_batch(self, batch: Sequence[Generation], base: NDArray[np.int32]) -> None:
         import torch
@@ -229,7 +229,7 @@ class HfRuntime(FolderRuntime):
             return torch.tensor([bool(g.finish_reason) for g in batch], device=input_ids.device)
 
         with self._memory_errors(), torch.inference_mode():
-            self._hold(base)
+            self._prefill_base(base)
             cache = copy.deepcopy(self._cache)
             if cache is not None:
                 cache.batch_repeat_interleave(len(batch))
@@ -260,7 +260,7 @@ class HfRuntime(FolderRuntime):
             words = ("out of memory", "can't allocate memory")
             if isinstance(error, RuntimeError) and not any(w in str(error) for w in words):
                 raise
-            self.forget()
+            self.clear_cache()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             raise OutOfMemoryError(first_line(error)) from None

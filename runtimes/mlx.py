@@ -73,7 +73,7 @@ class MlxRuntime(FolderRuntime):
         if not mx.metal.is_available() and (quantization or stored != "float32"):
             notes.append(self._make_exact_on_cpu())
         self._head = HeadTap(self.model)
-        self.forget()
+        self.clear_cache()
         # A state without positions is changed where it stands: it can be neither kept nor padded.
         caches = _mlx().cache.make_prompt_cache(self.model)
         self.shares_prefix = all(hasattr(c, "keys") for c in caches) and self.sharing_is_exact()
@@ -101,7 +101,7 @@ class MlxRuntime(FolderRuntime):
         mx = _mlx().mx
         values, flags = np.empty(len(batch.targets)), np.empty(len(batch.targets), np.bool_)
         try:
-            ran = self._hold(batch.base)
+            ran = self._prefill_base(batch.base)
             caches = self._cache
             for stage in batch.stages():
                 caches = self._branch(caches, stage)
@@ -115,16 +115,16 @@ class MlxRuntime(FolderRuntime):
                     np.array(logits, copy=False), stage.reads, stage.targets
                 )
         except RuntimeError as error:
-            self.forget()
+            self.clear_cache()
             raise _memory_error(error) from None
         batch.write(values, flags)
         return ran
 
-    def _hold(self, base: NDArray[np.int32]) -> int:
+    def _prefill_base(self, base: NDArray[np.int32]) -> int:
         """Has the base in the cache; returns the number of tokens that were run for it."""
         if np.array_equal(base, self._held):
             return 0
-        self.forget()
+        self.clear_cache()
         if not len(base):
             return 0
         mlx = _mlx()
@@ -133,7 +133,7 @@ class MlxRuntime(FolderRuntime):
             part = mlx.mx.array(base[None, start : start + PREFILL_TOKENS])
             self.model(part, cache=cache)  # MLX is lazy: these logits are never computed
             mlx.mx.eval([c.state for c in cache])
-            self.alive()
+            self.heartbeat()
         self._cache, self._held = cache, base
         return len(base)
 
@@ -156,7 +156,7 @@ class MlxRuntime(FolderRuntime):
                 c.prepare(lengths=list(stage.lengths), right_padding=padding)
         return copies
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Drops the cache of the base, and the memory that MLX keeps for reuse."""
         self._cache, self._held = None, np.empty(0, np.int32)
         _mlx().mx.clear_cache()
@@ -171,7 +171,7 @@ class MlxRuntime(FolderRuntime):
         )
         try:
             base = self.shared_prompt(generations)
-            self._hold(base)
+            self._prefill_base(base)
             shared = {}
             if len(base):
                 shared["caches"] = [self._cache] * len(generations)
@@ -185,7 +185,7 @@ class MlxRuntime(FolderRuntime):
             while running:
                 finished = []
                 _, generated = generator.next()  # a part of the prompts, or a token of each text
-                self.alive()
+                self.heartbeat()
                 for response in generated:
                     generation = running[response.uid]
                     generation.push(response.token)
@@ -199,7 +199,7 @@ class MlxRuntime(FolderRuntime):
             raise _memory_error(error) from None
         finally:
             generator.close()
-            self.forget()
+            self.clear_cache()
 
     def device_memory_bytes(self) -> int:
         """What Metal held at its peak beyond the process's own.

@@ -10,8 +10,8 @@ from pajamas_eval.analysis.pairs import (
     Pairs,
     both_asked,
     paired_differences,
-    robust_verdict,
     until_decided,
+    verdict_with_unanswered,
 )
 from pajamas_eval.results.document import AnswerSet, BenchmarkRecord, Document, RunSettings
 from pajamas_eval.results.findings import Comparison, MeanSummary, OverallVerdict
@@ -98,7 +98,7 @@ def _compare(
         count=count,
         gains=gains,
         losses=losses,
-        missing=pairs.missing,
+        unanswered=pairs.unanswered,
         difference=(gains - losses) / count if count else 0.0,
         lower=lower,
         upper=upper,
@@ -124,8 +124,13 @@ def _compare(
 def _verdict(pairs: Pairs, settings: RunSettings) -> Verdict:
     if settings.until_decided:
         return until_decided(pairs.differences, pairs.planned, settings.margin, settings.confidence)
-    return robust_verdict(
-        pairs.gains, pairs.losses, pairs.missing, pairs.count, settings.margin, settings.confidence
+    return verdict_with_unanswered(
+        pairs.gains,
+        pairs.losses,
+        pairs.unanswered,
+        pairs.count,
+        settings.margin,
+        settings.confidence,
     )
 
 
@@ -151,7 +156,7 @@ def _p_worse(pairs: Pairs, settings: RunSettings) -> float:
     counts as a gain, as it does for the verdict: a loss that is not proven must be no step of
     Holm's correction either.
     """
-    gains, count = pairs.gains + pairs.missing, pairs.count + pairs.missing
+    gains, count = pairs.gains + pairs.unanswered, pairs.count + pairs.unanswered
     fixed = p_worse(gains, pairs.losses, count, settings.margin)
     if not settings.until_decided:
         return fixed

@@ -75,7 +75,7 @@ def merged(
         ),
         baseline=chosen,
         models=[],
-        fairness=Fairness(prompts=first.fairness.prompts, tokens=[], notes=[]),
+        fairness=Fairness(prompt_digest=first.fairness.prompt_digest, tokens=[], notes=[]),
         benchmarks=[record for record in records if record],
     )
     weights = {
@@ -190,6 +190,6 @@ def _token_checks(document: Document) -> list[TokenCheck]:
             ours, theirs = sets.get(model.label), sets.get(document.baseline)
             if ours and theirs:
                 total += ours.requests
-                identical += ours.requests * (ours.tokens == theirs.tokens)
+                identical += ours.requests * (ours.token_digest == theirs.token_digest)
         checks.append(TokenCheck(label=model.label, identical=identical, total=total))
     return checks

@@ -34,31 +34,31 @@ class Pairs:
         return int((self.differences < 0).sum())
 
     @property
-    def missing(self) -> int:
+    def unanswered(self) -> int:
         """Questions that one of the two could not answer."""
         return int(np.isnan(self.differences).sum())
 
     @property
     def count(self) -> int:
         """Questions that both answered."""
-        return len(self.differences) - self.missing
+        return len(self.differences) - self.unanswered
 
 
-def robust_verdict(
-    gains: int, losses: int, missing: int, count: int, margin: float, confidence: float
+def verdict_with_unanswered(
+    gains: int, losses: int, unanswered: int, count: int, margin: float, confidence: float
 ) -> Verdict:
     """The verdict that holds whatever the unanswered questions would have shown.
 
     Args:
         gains, losses: Among the `count` questions that both answered.
-        missing: Questions that one could not answer, in addition to `count`.
+        unanswered: Questions that one could not answer, in addition to `count`.
         margin: As a proportion.
         confidence: In (0, 1).
     """
-    total = count + missing
-    if non_inferiority(gains, losses + missing, total, margin, confidence) is Verdict.NO_WORSE:
+    total = count + unanswered
+    if non_inferiority(gains, losses + unanswered, total, margin, confidence) is Verdict.NO_WORSE:
         return Verdict.NO_WORSE
-    if non_inferiority(gains + missing, losses, total, margin, confidence) is Verdict.WORSE:
+    if non_inferiority(gains + unanswered, losses, total, margin, confidence) is Verdict.WORSE:
         return Verdict.WORSE
     return Verdict.UNDECIDED
 

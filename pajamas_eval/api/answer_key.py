@@ -95,7 +95,7 @@ def _token_bytes(tokens: ArrayLike) -> bytes:
     return np.asarray(tokens, np.int32).tobytes()
 
 
-def _decisive(options: RuntimeOptions) -> dict[str, Any]:
+def answer_affecting_options(options: RuntimeOptions) -> dict[str, Any]:
     """Options that can change an answer, beyond what settings and digest say already."""
     told_otherwise = {"path", "n_ctx", "add_bos", "allow_pickle"}
     plain: dict[str, Any] = msgspec.to_builtins(options)

@@ -141,7 +141,7 @@ def _read_parquet(paths: list[Path], row_type: type[AnyRow]) -> Iterator[AnyRow]
                 batches = file.iter_batches(ROWS_AT_ONCE, columns=wanted)
                 yield from _convert(_unpacked(path, batches), row_type, str(path))
         except (pyarrow.ArrowException, OSError, ValueError) as error:
-            raise UsageError(f"{path} is no readable parquet file: {_line(error)}") from None
+            raise UsageError(f"{path} is not a readable parquet file: {_line(error)}") from None
 
 
 def _unpacked(path: Path, batches: Iterable[Any]) -> Iterator[Any]:

@@ -82,7 +82,7 @@ _FIELDS = {kind: kind.__struct_fields__ for kind in _TYPES}
 _VALUES = {kind: attrgetter(*names) for kind, names in _FIELDS.items()}
 
 
-def checked(request: Request, result: object) -> Result:
+def validate_result(request: Request, result: object) -> Result:
     """The result in plain Python values; a failure where it answers the request in no way."""
     if isinstance(result, Failure):
         return Failure(str(result.error)[:LONGEST_ERROR])
@@ -96,8 +96,8 @@ def checked(request: Request, result: object) -> Result:
             result = msgspec.convert(
                 {name: _plain(v) for name, v in zip(_FIELDS[kind], values, strict=True)}, kind
             )
-        except msgspec.ValidationError as error:
-            return Failure(f"the runtime gave an answer that is none: {error}"[:LONGEST_ERROR])
+        except (msgspec.ValidationError, UnicodeError) as error:
+            return Failure(f"the runtime gave an invalid answer: {error}"[:LONGEST_ERROR])
     counts = [result.token_count, result.prompt_tokens, result.truncated_tokens]
     if isinstance(result, LogLikelihoodResult):
         counts.append(result.byte_count)

@@ -65,8 +65,8 @@ class Usage:
         engine_seconds: Wall time spent in the engine.
         device_memory_bytes: Peak memory on a device that the process's own does not include.
         batching: How much was run at once, in words.
-        packing: Digest of what was run together: with equal packing, an engine on the same machine
-            gives the same bits.
+        batch_digest: Of what was run together: with equal ones, an engine on the same machine gives
+            the same bits.
         notes: What happened that a reader should know, such as smaller batches.
     """
 
@@ -76,7 +76,7 @@ class Usage:
     engine_seconds: float = 0.0
     device_memory_bytes: int = 0
     batching: str = ""
-    packing: str = ""
+    batch_digest: str = ""
     notes: list[str] = field(default_factory=list)
 
 
@@ -93,7 +93,7 @@ class Runtime(ABC):
     options: RuntimeOptions
     usage: Usage
 
-    def alive(self) -> None:  # noqa: B027 - nobody need listen
+    def heartbeat(self) -> None:  # noqa: B027 - nobody need listen
         """To be called now and then while answering: silence is taken for an engine that hangs.
 
         The worker process puts its own function here.

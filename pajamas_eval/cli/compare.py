@@ -19,7 +19,7 @@ from pajamas_eval.cli.options import (
 from pajamas_eval.cli.output import run_and_show
 
 
-@click.command(epilog=MODEL_HELP, short_help="Say which models are no worse than the first.")
+@click.command(epilog=MODEL_HELP, short_help="Compare models with a baseline.")
 @click.argument("models", nargs=-1, metavar="MODEL MODEL...")
 @baseline_option
 @margin_option
@@ -60,7 +60,7 @@ def compare(
         run_and_show(models, margin=margin / 100, **options)
 
 
-_OF_RESUME = {"resume", "json_file", "store", "patience"}
+_OF_RESUME = {"resume", "json_file", "store", "timeout"}
 _OF_STORED = {"models", "baseline", "margin", "confidence", "json_file", "store"}
 """Parameters of `compare` that mean something there."""
 
@@ -91,7 +91,7 @@ def _compare_stored(
     **_: Any,
 ) -> None:
     from pajamas_eval.analysis.merging import merged
-    from pajamas_eval.cli.output import deliver, fail_if_any_failed, output_console
+    from pajamas_eval.cli.output import fail_if_any_failed, output_console, write_and_show
     from pajamas_eval.evaluation.session import files_of_store
     from pajamas_eval.evaluation.stored_runs import stored_documents
     from pajamas_eval.files import check_outputs
@@ -103,5 +103,5 @@ def _compare_stored(
     with Store.open(path, create=False) as opened:
         documents = stored_documents(opened, models)
     document = merged(documents, baseline, margin, confidence)
-    deliver(document, json_file, lambda: show(document, output_console()))
+    write_and_show(document, json_file, lambda: show(document, output_console()))
     fail_if_any_failed(document)

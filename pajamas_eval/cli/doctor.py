@@ -36,7 +36,7 @@ _FOR_DATA = {
     "hub": ("datasets", "data sets from the Hugging Face hub"),
     "parquet": ("pyarrow", "data sets in parquet files"),
 }
-"""Package and purpose of each extra that is no engine."""
+"""Package and purpose of each extra that is not an engine."""
 
 
 def _missing(extra: str, why: str) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pajamas_eval.gate.findings import Finding
     from pajamas_eval.results.document import Document
 
-EXIT_CODES = {"passed": 0, "broken": 1, "undecided": 3}
+EXIT_CODES = {"passed": 0, "failed": 1, "undecided": 3}
 STEP_SUMMARY, ACTIONS = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS"
 """Environment variables that GitHub sets: a file to append Markdown to, and `true`."""
 
@@ -75,11 +75,11 @@ def gate(
 ) -> None:
     """Judge variants by the requirements of a gate file.
 
-    Exit codes: 0 all hold, 1 one is proven broken, 2 bad input, 3 one is undecided or was not
+    Exit codes: 0 all hold, 1 one is proven not to hold, 2 bad input, 3 one is undecided or was not
     measured, 4 a model failed. With --config, options given here win over those of the file,
     whose paths are relative to it.
     """
-    from pajamas_eval.cli.output import deliver, fail_if_any_failed, output_console
+    from pajamas_eval.cli.output import fail_if_any_failed, output_console, write_and_show
     from pajamas_eval.files import check_outputs
     from pajamas_eval.gate import config as gate_files
     from pajamas_eval.gate.findings import overall
@@ -110,7 +110,7 @@ def gate(
             document = _measure(file.gate, run, folder, options)
     with _naming(result):
         findings = judge(document, file.gate)
-    deliver(document, json_file, lambda: show(document, findings, output_console()))
+    write_and_show(document, json_file, lambda: show(document, findings, output_console()))
     _tell_others(document, findings, junit_file, summary)
     fail_if_any_failed(document)
     context.exit(EXIT_CODES[overall(findings)])

@@ -127,12 +127,12 @@ def run_options(
         ),
         click.option("--no-store", is_flag=True, help="Compute everything anew, and keep nothing."),
         click.option(
-            "--patience",
+            "--timeout",
             type=Number(0, 1_000_000, min_open=True),
             default=300.0,
             show_default=True,
             metavar="SECONDS",
-            help="How long an engine may show no sign of life before it is taken to hang.",
+            help="How long an engine may show no heartbeat before it is taken to hang.",
         ),
     )
 

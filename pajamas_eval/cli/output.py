@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pajamas_eval.results.document import Document
 
 
-def deliver(document: "Document", json_file: Path | None, show: Callable[[], None]) -> None:
+def write_and_show(document: "Document", json_file: Path | None, show: Callable[[], None]) -> None:
     """Writes the result, if anywhere, and shows it.
 
     Written first, it is safe whatever the terminal does; where it cannot be written, it is shown
@@ -69,5 +69,5 @@ def run_and_show(models: tuple[str, ...], **options: Any) -> None:
     from pajamas_eval.report.terminal.comparison import show
 
     document = run_models(models, **options)
-    deliver(document, options["json_file"], lambda: show(document, output_console()))
+    write_and_show(document, options["json_file"], lambda: show(document, output_console()))
     fail_if_any_failed(document)

@@ -32,14 +32,14 @@ def plan(models: tuple[str, ...], margin: float, power: float, **options: Any) -
     if len(models) < 2:
         raise click.UsageError("plan needs two models or more: how often they differ decides")
     from pajamas_eval.analysis.forecast import forecasts
-    from pajamas_eval.cli.output import deliver, fail_if_any_failed, output_console
+    from pajamas_eval.cli.output import fail_if_any_failed, output_console, write_and_show
     from pajamas_eval.evaluation.session import run_models
     from pajamas_eval.report.terminal.forecast import show_plan
 
     document = run_models(models, margin=margin / 100, **options)
     found = list(forecasts(document, margin / 100, power))
     confidence = document.settings.confidence
-    deliver(
+    write_and_show(
         document,
         options["json_file"],
         lambda: show_plan(found, output_console(), margin / 100, power, confidence),

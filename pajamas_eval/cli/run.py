@@ -13,5 +13,5 @@ from pajamas_eval.cli.output import run_and_show
 @confidence_option
 @run_options()
 def run(model: str, **options: Any) -> None:
-    """Ask one model."""
+    """Evaluate one model."""
     run_and_show((model,), **options)

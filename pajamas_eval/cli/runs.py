@@ -22,9 +22,9 @@ def runs(store: Path | None) -> None:
 @click.argument("run", type=int)
 @store_option
 def show(run: int, store: Path | None) -> None:
-    """Show what a run found, as it did when it ended."""
+    """Show a recorded run's report."""
     from pajamas_eval.cli.output import output_console
-    from pajamas_eval.evaluation.stored_runs import how_to_go_on, logs_of
+    from pajamas_eval.evaluation.stored_runs import logs_of, resume_command
     from pajamas_eval.report.terminal import comparison as terminal
     from pajamas_eval.report.terminal.stored_runs import asked
     from pajamas_eval.report.terminal.tables import say
@@ -34,7 +34,7 @@ def show(run: int, store: Path | None) -> None:
         recorded = opened.runs.get(run)
         content = opened.runs.document(run)
         logs = logs_of(opened, run)
-        to_go_on = how_to_go_on(opened, run)
+        to_go_on = resume_command(opened, run)
     console = output_console()
     for line in asked(recorded, logs, to_go_on):
         say(line, console)

@@ -13,21 +13,21 @@ from pajamas_eval.results.document import AnswerRecord, AnswerSet
 NOT_REACHED = "the model did not get to this question"
 
 
-class GatheredAnswers:
+class AnswerCollector:
     """Puts the results of one benchmark, which come in any order, together into answers.
 
     Attributes:
-        reused: Responses that were stored before.
+        cached_responses: Responses that were stored before.
     """
 
     def __init__(self, questions: QuestionSet, fingerprints: Sequence[bytes]) -> None:
         self.name = questions.name
         self.wall_seconds = 0.0
-        self.reused = 0
+        self.cached_responses = 0
         self._questions = questions.questions
         self._fingerprints = fingerprints
         self._usage = Usage()
-        self._packing: list[str] = []
+        self._batch_digest: list[str] = []
         self._results: list[list[Result | None]] = []
         self._missing: list[int] = []
         self._places: dict[bytes, list[tuple[int, int]]] = {}
@@ -78,11 +78,13 @@ class GatheredAnswers:
         ours.engine_seconds += usage.engine_seconds
         ours.batching = usage.batching
         ours.notes += usage.notes
-        self._packing.append(usage.packing)
+        self._batch_digest.append(usage.batch_digest)
 
     def answer_set(self, label: str) -> AnswerSet:
         """All answers in the questions' order; what is missing is an error."""
-        packing = self._packing[0] if len(self._packing) == 1 else _digest(self._packing)
+        batch_digest = (
+            self._batch_digest[0] if len(self._batch_digest) == 1 else _digest(self._batch_digest)
+        )
         return AnswerSet(
             label=label,
             answers=[
@@ -95,11 +97,11 @@ class GatheredAnswers:
             ideal_tokens=self._usage.ideal_tokens,
             generated_tokens=self._usage.generated_tokens,
             batching=self._usage.batching,
-            packing="" if self.reused else packing,
+            batch_digest="" if self.cached_responses else batch_digest,
             notes=list(self._usage.notes),
-            reused=self.reused,
+            cached_responses=self.cached_responses,
             requests=len(self._fingerprints),
-            tokens=blake3(b"".join(self._fingerprints)).hexdigest(),
+            token_digest=blake3(b"".join(self._fingerprints)).hexdigest(),
         )
 
 

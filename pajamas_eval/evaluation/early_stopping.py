@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pajamas_eval.analysis.pairs import paired_differences, until_decided
 from pajamas_eval.evaluation.answer_collector import NOT_REACHED
-from pajamas_eval.evaluation.model_runner import Respondent
+from pajamas_eval.evaluation.model_runner import ModelRunner
 from pajamas_eval.questions.prepare import QuestionSet
 from pajamas_eval.results.document import AnswerSet, Document, RunSettings
 from pajamas_eval.statistics.verdicts import Verdict
@@ -14,7 +14,7 @@ FIRST_LOOK = 50
 
 
 def ask_until_decided(
-    respondents: Sequence[Respondent],
+    runners: Sequence[ModelRunner],
     question_sets: Sequence[QuestionSet],
     document: Document,
 ) -> None:
@@ -22,9 +22,9 @@ def ask_until_decided(
 
     Those without a verdict are asked last: what the baseline was asked.
     """
-    baseline, *others = respondents
+    baseline, *others = runners
     found: dict[tuple[str, str], AnswerSet] = {}
-    for other in sorted(others, key=lambda respondent: respondent.record.noise_floor):
+    for other in sorted(others, key=lambda runner: runner.record.noise_floor):
         for questions, record in zip(question_sets, document.benchmarks, strict=True):
             if other.record.noise_floor:
                 answers = other.ask(questions, len(baseline.ask(questions, 0).answers))
@@ -40,8 +40,8 @@ def ask_until_decided(
 
 
 def _ask_pair(
-    baseline: Respondent,
-    variant: Respondent,
+    baseline: ModelRunner,
+    variant: ModelRunner,
     questions: QuestionSet,
     metric: str,
     settings: RunSettings,

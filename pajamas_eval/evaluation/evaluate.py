@@ -14,10 +14,10 @@ from pajamas_eval.api.data import DataSource
 from pajamas_eval.errors import UsageError, WorkerDiedError, WorkerHungError
 from pajamas_eval.evaluation import fairness
 from pajamas_eval.evaluation.early_stopping import ask_until_decided
-from pajamas_eval.evaluation.model_runner import Progress, Respondent
+from pajamas_eval.evaluation.model_runner import ModelRunner, Progress
 from pajamas_eval.evaluation.noise_floor import ONE_SHAPE, with_noise_floor
 from pajamas_eval.evaluation.recording import Recording
-from pajamas_eval.evaluation.run_config import Asked
+from pajamas_eval.evaluation.run_config import RunConfig
 from pajamas_eval.models.spec import ModelSpec
 from pajamas_eval.questions.chat_template import ChatTemplate
 from pajamas_eval.questions.prepare import QuestionSet, prepare
@@ -40,7 +40,7 @@ def evaluate(
     benchmarks: Sequence[Benchmark],  # type: ignore[type-arg]
     data: DataSource,
     progress: Progress,
-    asked: Asked,
+    asked: RunConfig,
     recording: Recording | None = None,
 ) -> Document:
     """Asks every model every question; the first model is the baseline.
@@ -75,10 +75,10 @@ def evaluate(
         for spec in specs:
             options = {**spec.options, "exact": True} if asked.exact else spec.options
             log = recording.log(spec.label) if recording else None
-            workers.append(Worker(replace(spec, options=options), log, asked.patience))
+            workers.append(Worker(replace(spec, options=options), log, asked.timeout))
         progress.step("reading the tokenizers")
         lost: dict[str, str] = {}
-        opened = _surviving(workers, lost, Worker.open)
+        opened = _call_workers(workers, lost, Worker.open)
         if asked.noise_floor and opened[workers[0].label].options.get("exact"):
             raise UsageError(ONE_SHAPE)
         if asked.apply_chat_template:
@@ -91,7 +91,7 @@ def evaluate(
         context_length = min(s.context_length for s in settings.values())
 
         def begin(worker: Worker) -> None:
-            worker.begin_reading(requests, context_length)
+            worker.start_tokenizing(requests, context_length)
 
         def begin_again(worker: Worker) -> None:
             worker.open()
@@ -101,8 +101,8 @@ def evaluate(
             begin_again(worker)
             return worker.fingerprints()
 
-        _surviving(workers, lost, begin, begin_again)
-        fingerprints = _surviving(workers, lost, Worker.fingerprints, read_again)
+        _call_workers(workers, lost, begin, begin_again)
+        fingerprints = _call_workers(workers, lost, Worker.fingerprints, read_again)
         alive = [worker for worker in workers if worker.label not in lost]
         fair = fairness.check(alive, settings, question_sets, fingerprints)
         document = Document(
@@ -130,8 +130,8 @@ def evaluate(
             fairness=fair,
             benchmarks=[_benchmark_record(questions) for questions in question_sets],
         )
-        respondents = [
-            Respondent(
+        runners = [
+            ModelRunner(
                 worker,
                 context_length,
                 progress,
@@ -142,7 +142,7 @@ def evaluate(
             )
             for worker in workers
         ]
-        document.models = [respondent.record for respondent in respondents]
+        document.models = [runner.record for runner in runners]
         for model_record in document.models:
             model_record.error = lost.get(model_record.label)
         for model_record in document.models:
@@ -152,7 +152,7 @@ def evaluate(
                 document.settings, {label: model.engine for label, model in opened.items()}
             )
         ask = ask_until_decided if asked.until_decided else _ask_everything
-        ask(respondents, question_sets, document)
+        ask(runners, question_sets, document)
     finally:
         for worker in workers:
             worker.close()
@@ -160,7 +160,7 @@ def evaluate(
     return document
 
 
-def _surviving(
+def _call_workers(
     workers: Sequence[Worker],
     lost: dict[str, str],
     ask: Callable[[Worker], _Answer],
@@ -199,15 +199,15 @@ def _by_benchmark(
 
 
 def _ask_everything(
-    respondents: Sequence[Respondent],
+    runners: Sequence[ModelRunner],
     question_sets: Sequence[QuestionSet],
     document: Document,
 ) -> None:
     """One model after the other, so that only one is in memory."""
-    for respondent in respondents:
+    for runner in runners:
         for questions, record in zip(question_sets, document.benchmarks, strict=True):
-            record.answer_sets.append(respondent.ask(questions))
-        respondent.close()
+            record.answer_sets.append(runner.ask(questions))
+        runner.close()
 
 
 def _chat_template(label: str, opened: dict[str, Opened]) -> ChatTemplate:

@@ -76,7 +76,7 @@ def check(
     for questions in question_sets:
         for question in questions.questions:
             hashes.update(question.prompt_hash.encode())
-    return Fairness(prompts=hashes.hexdigest(), tokens=checks, notes=_notes(settings))
+    return Fairness(prompt_digest=hashes.hexdigest(), tokens=checks, notes=_notes(settings))
 
 
 def _difference(

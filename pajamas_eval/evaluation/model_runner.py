@@ -8,9 +8,9 @@ from msgspec.structs import replace
 
 from pajamas_eval.api.identity import Identity
 from pajamas_eval.api.requests import Request
-from pajamas_eval.api.results import Failure, Response, Result, checked
+from pajamas_eval.api.results import Failure, Response, Result, validate_result
 from pajamas_eval.errors import RunError, StoreError, UsageError, WorkerDiedError, WorkerHungError
-from pajamas_eval.evaluation.answer_collector import GatheredAnswers
+from pajamas_eval.evaluation.answer_collector import AnswerCollector
 from pajamas_eval.questions.prepare import QuestionSet
 from pajamas_eval.results.document import AnswerSet, ModelRecord
 from pajamas_eval.workers.messages import Finished
@@ -39,7 +39,7 @@ class Progress(Protocol):
         """The model is through with them."""
 
 
-class Memory(Protocol):
+class ResponseCache(Protocol):
     """Where responses are found again, by the fingerprints of their requests."""
 
     @property
@@ -56,7 +56,7 @@ class Memory(Protocol):
         """Puts some more there; once this returns they are safe."""
 
 
-class Respondent:
+class ModelRunner:
     """A worker with what it was asked and what it answered.
 
     What it answered before, in this run or an earlier one, is not asked again. A worker that dies
@@ -70,7 +70,7 @@ class Respondent:
         context_length: int,
         progress: Progress,
         fingerprints: Mapping[str, Sequence[bytes]],
-        memory: Memory | None = None,
+        cache: ResponseCache | None = None,
     ) -> None:
         """Takes over a worker that is open.
 
@@ -79,15 +79,15 @@ class Respondent:
             context_length: Tokens that a sequence may have.
             progress: Told what is going on.
             fingerprints: Of every benchmark's requests in order, by its name.
-            memory: Where responses are kept, if anywhere.
+            cache: Where responses are kept, if anywhere.
         """
         self.record = ModelRecord(label=worker.label, spec=str(worker.spec.options["path"]))
         self._worker = worker
         self._context_length = context_length
         self._progress = progress
         self._fingerprints = fingerprints
-        self._memory = memory
-        self._answers: dict[str, GatheredAnswers] = {}
+        self._cache = cache
+        self._answers: dict[str, AnswerCollector] = {}
         self._loaded = self._died = False
         self._lost = 0
 
@@ -100,10 +100,10 @@ class Respondent:
         """The answers to the first `stop` questions; those that are not there yet are asked for."""
         name = questions.name
         if name not in self._answers:
-            self._answers[name] = GatheredAnswers(questions, self._fingerprints[name])
+            self._answers[name] = AnswerCollector(questions, self._fingerprints[name])
         answers = self._answers[name]
         asked = answers.extend(len(questions.questions) if stop is None else stop)
-        if asked and (self._memory or not self.record.error):
+        if asked and (self._cache or not self.record.error):
             self._progress.start(self.label, name, answers.unanswered)
             started = time.perf_counter()
             try:
@@ -122,23 +122,23 @@ class Respondent:
         """Ends the process, whatever it is doing."""
         self._worker.close()
 
-    def _answer(self, answers: GatheredAnswers, asked: Mapping[bytes, Request]) -> None:
-        if self._memory:
-            found = self._memory.find(list(asked))
-            if self.record.identity is None and (known := self._memory.description):
+    def _answer(self, answers: AnswerCollector, asked: Mapping[bytes, Request]) -> None:
+        if self._cache:
+            found = self._cache.find(list(asked))
+            if self.record.identity is None and (known := self._cache.description):
                 self.record.identity = replace(known, path=self.record.spec)
-            answers.reused += len(found)
+            answers.cached_responses += len(found)
             self._progress.advance(answers.take(found.items()))
             asked = {f: request for f, request in asked.items() if f not in found}
         if self.record.error:
             return
         for results in self._computed(answers, asked):
-            if self._memory:
-                self._memory.keep([(f, r) for f, r in results if not isinstance(r, Failure)])
+            if self._cache:
+                self._cache.keep([(f, r) for f, r in results if not isinstance(r, Failure)])
             self._progress.advance(answers.take(results))
 
     def _computed(
-        self, answers: GatheredAnswers, asked: Mapping[bytes, Request]
+        self, answers: AnswerCollector, asked: Mapping[bytes, Request]
     ) -> Iterator[list[tuple[bytes, Result]]]:
         """Groups of results of all requests, whatever the worker does.
 
@@ -170,7 +170,7 @@ class Respondent:
                 self._restart("hung" if hung else "died")
 
     def _received(
-        self, answers: GatheredAnswers, part: dict[bytes, Request]
+        self, answers: AnswerCollector, part: dict[bytes, Request]
     ) -> Iterator[list[tuple[bytes, Result]]]:
         """Results of one call of the worker; `part` keeps what is not answered."""
         fingerprints = list(part)
@@ -190,7 +190,7 @@ class Respondent:
                         f"{self.label}: the {self._worker.spec.runtime} runtime answered request "
                         f"{index} of {len(fingerprints)} twice, or was never asked it"
                     )
-                results.append((fingerprint, checked(request, result)))
+                results.append((fingerprint, validate_result(request, result)))
             yield results
         left_out = Failure(f"the {self._worker.spec.runtime} runtime gave no answer")
         yield [(fingerprint, left_out) for fingerprint in part]
@@ -202,8 +202,8 @@ class Respondent:
             loaded = self._worker.load(self._context_length)
             self.record.identity, self.record.load_seconds = loaded.identity, loaded.seconds
             self._loaded = True
-            if self._memory:
-                self._memory.describe(loaded.identity)
+            if self._cache:
+                self._cache.describe(loaded.identity)
 
     def _restart(self, what: str) -> None:
         note = f"its process {what} and was started again"

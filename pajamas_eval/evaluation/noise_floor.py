@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pajamas_eval.errors import UsageError, suggestion
-from pajamas_eval.evaluation.run_config import Asked
+from pajamas_eval.evaluation.run_config import RunConfig
 from pajamas_eval.models.spec import ModelSpec
 
 NOISE_BATCHES = (
@@ -19,7 +19,7 @@ ONE_SHAPE = "a noise floor needs batches of two shapes, and exact allows one"
 
 
 def with_noise_floor(
-    specs: Sequence[ModelSpec], asked: Asked
+    specs: Sequence[ModelSpec], asked: RunConfig
 ) -> tuple[list[ModelSpec], frozenset[str]]:
     """All models to run, and the labels of those that show the engine's noise."""
     floors = set(asked.same_weights)

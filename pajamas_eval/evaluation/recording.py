@@ -10,7 +10,7 @@ from typing import Any
 from pajamas_eval import __version__
 from pajamas_eval.api.identity import Engine
 from pajamas_eval.errors import PajamasError, StoreError, UsageError
-from pajamas_eval.evaluation.stored_runs import how_to_go_on, log_folder, logs_of
+from pajamas_eval.evaluation.stored_runs import log_folder, logs_of, resume_command
 from pajamas_eval.results.document import Document, RunSettings
 from pajamas_eval.results.file import encode
 from pajamas_eval.results.machine import this_machine
@@ -51,9 +51,9 @@ class Recording:
         return folder / f"{free}.log"
 
     @property
-    def how_to_go_on(self) -> str:
+    def resume_command(self) -> str:
         """The command that goes on with this run."""
-        return how_to_go_on(self._store, self.number)
+        return resume_command(self._store, self.number)
 
     def resolved(self, settings: RunSettings, engines: Mapping[str, Engine]) -> None:
         """Records what was settled before anything was scored: settings, and engines by label."""
@@ -83,7 +83,7 @@ class Recording:
         except (KeyboardInterrupt, SystemExit):
             # Whoever presses Ctrl-C waits for nobody; a run whose process is gone was interrupted.
             with suppress(StoreError):
-                self._store.runs.finish(self.number, "interrupted", patience=0.3)
+                self._store.runs.finish(self.number, "interrupted", timeout=0.3)
             raise
         except UsageError as error:  # then nothing was asked
             if self._store.runs.discard(self.number):

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from pajamas_eval.api.benchmark import SHOT_SEED
-from pajamas_eval.workers.worker import PATIENCE_SECONDS
+from pajamas_eval.workers.worker import TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class RunConfig:
     """What a run is asked to do, with every model alike.
 
     Attributes:
@@ -15,7 +15,7 @@ class Asked:
         until_decided: Ask questions in random order, and only until each verdict is in.
         noise_floor: Run the baseline a second time, in batches of another shape.
         same_weights: Labels of variants that are the baseline's weights in another runtime.
-        patience: Seconds that an engine may show no sign of life while it answers.
+        timeout: Seconds that an engine may show no heartbeat while it answers.
     """
 
     seed: int = SHOT_SEED
@@ -28,4 +28,4 @@ class Asked:
     until_decided: bool = False
     noise_floor: bool = False
     same_weights: tuple[str, ...] = ()
-    patience: float = PATIENCE_SECONDS
+    timeout: float = TIMEOUT_SECONDS

@@ -12,7 +12,7 @@ from pajamas_eval.api.data import DataSource
 from pajamas_eval.errors import UsageError, suggestion
 from pajamas_eval.evaluation.evaluate import evaluate
 from pajamas_eval.evaluation.recording import Recording
-from pajamas_eval.evaluation.run_config import Asked
+from pajamas_eval.evaluation.run_config import RunConfig
 from pajamas_eval.files import check_outputs
 from pajamas_eval.models.spec import ModelSpec, parse_specs
 from pajamas_eval.questions.registry import benchmark
@@ -33,7 +33,7 @@ def run_models(
     folder: Path = Path(),
     **asked: Any,
 ) -> Document:
-    """Runs models; `asked` are the fields of `Asked`.
+    """Runs models; `asked` are the fields of `RunConfig`.
 
     Args:
         models: As they are typed.
@@ -69,7 +69,7 @@ def run_models(
     path = None if no_store else store or default_path()
     files = {Path(str(spec.options["path"])): f"the model {spec.label}" for spec in specs}
     check_outputs([json_file], {**files, **(files_of_store(path) if path else {})})
-    settled = Asked(**asked)
+    settled = RunConfig(**asked)
 
     def evaluated(recording: Recording | None) -> Document:
         progress = progress_for(Console(stderr=True, emoji=False))
@@ -95,7 +95,7 @@ def run_models(
                 with recording.ending() as ending:
                     document = ending.document = evaluated(recording)
             except KeyboardInterrupt as interrupt:
-                how = f"give the same command again, or: {recording.how_to_go_on}"
+                how = f"give the same command again, or: {recording.resume_command}"
                 kept = f"what was computed is kept; to go on, {how}"
                 interrupt.add_note(kept)
                 raise
@@ -111,7 +111,7 @@ def resumed(run: int, store: Path | None) -> dict[str, Any]:
     with Store.open(store or default_path(), create=False) as opened:
         asked = opened.runs.get(run).asked
     known = {"models", "baseline", "benchmarks", "data", "folder", "json_file"}
-    if not isinstance(asked, dict) or set(asked) != known | {f.name for f in fields(Asked)}:
+    if not isinstance(asked, dict) or set(asked) != known | {f.name for f in fields(RunConfig)}:
         raise UsageError(
             f"run {run} was recorded by another version of this program; ask its models anew, "
             "and what is stored is found"

@@ -14,7 +14,7 @@ def stored_documents(store: Store, names: Sequence[str]) -> list[tuple[str, Docu
     """The result documents of `run:12` and the like.
 
     Raises:
-        UsageError: A name is of another kind, or the run left no result.
+        UsageError: A name is of another kind, or the run has no result.
     """
     documents: list[tuple[int, Document]] = []
     for name in names:
@@ -27,18 +27,18 @@ def stored_documents(store: Store, names: Sequence[str]) -> list[tuple[str, Docu
             raise UsageError(f"{name}: a run has a number; see `pajamas-eval runs`")
         run = int(number)
         if run in (known for known, _ in documents):
-            raise UsageError(f"run {run} stands twice")
+            raise UsageError(f"duplicate run {run}")
         content = store.runs.document(run)
         if content is None:
             if store.runs.get(run).state == "running":
                 raise UsageError(f"run {run} is still running")
-            how = how_to_go_on(store, run)
-            raise UsageError(f"run {run} left no result; go on with it: {how}")
+            how = resume_command(store, run)
+            raise UsageError(f"run {run} has no result; resume it with: {how}")
         documents.append((run, decode(content, name)))
     return [(f"run:{run}", document) for run, document in documents]
 
 
-def how_to_go_on(store: Store, run: int) -> str:
+def resume_command(store: Store, run: int) -> str:
     """The command that goes on with a run of this store."""
     path = store.database.path.absolute()
     where = "" if path == default_path().absolute() else f" --store {shlex.quote(str(path))}"

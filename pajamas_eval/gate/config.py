@@ -136,7 +136,7 @@ def read(path: Path) -> GateFile:
     except RecursionError:
         raise UsageError(f"{path}: its values are nested too deep") from None
     except ValueError as error:  # not UTF-8, not TOML, or an integer of thousands of digits
-        raise UsageError(f"{path}: no TOML: {error}") from None
+        raise UsageError(f"{path}: not TOML: {error}") from None
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
 
@@ -175,7 +175,7 @@ def _convert(table: object, kind: type[AnyTable], name: str) -> AnyTable:
 
 
 def _check(gate: Gate) -> None:
-    """Refuses what is a gate by its form, and could never be passed or never be broken."""
+    """Refuses what is a gate by its form, and could never pass or never fail."""
     if gate.margin is None and not gate.benchmarks and not gate.cost_limits():
         raise UsageError("[gate] requires nothing; give it a margin, or a benchmark with one")
     for name, table in gate.benchmarks.items():

@@ -34,9 +34,11 @@ def judge_costs(document: Document, gate: Gate, label: str) -> Iterator[Finding]
         "max_size_gb": (Unit.BYTES, ours.size_bytes),
         "max_size_ratio": (Unit.RATIO, _ratio(ours.size_bytes, base.size_bytes)),
     }
-    reused = any(answers.reused for record in document.benchmarks for answers in record.answer_sets)
+    cached_responses = any(
+        answers.cached_responses for record in document.benchmarks for answers in record.answer_sets
+    )
     why = "the run did not measure it"
-    if reused:
+    if cached_responses:
         why += " whole, for answers were stored before; measure with --no-store"
     for name, limit in gate.cost_limits().items():
         unit, figure = measured[name]
@@ -48,7 +50,7 @@ def judge_costs(document: Document, gate: Gate, label: str) -> Iterator[Finding]
             continue
         limit = requirement.threshold
         holds = figure >= limit if name.startswith("min_") else figure <= limit
-        outcome = Outcome.PASSED if holds else Outcome.BROKEN
+        outcome = Outcome.PASSED if holds else Outcome.FAILED
         yield Finding(label=label, requirement=requirement, outcome=outcome, figure=figure)
 
 
@@ -62,10 +64,14 @@ def _costs(document: Document, label: str) -> _Costs:
         for record in document.benchmarks
     ]
     speeds = [
-        _ratio(a.evaluated_tokens, a.engine_seconds) if a and whole and not a.reused else 0.0
+        _ratio(a.evaluated_tokens, a.engine_seconds)
+        if a and whole and not a.cached_responses
+        else 0.0
         for a in sets
     ]
-    memory = model.peak_memory_bytes if whole and not any(a.reused for a in sets if a) else 0
+    memory = (
+        model.peak_memory_bytes if whole and not any(a.cached_responses for a in sets if a) else 0
+    )
     return _Costs(speeds, memory, model.identity.size_bytes if model.identity else 0)
 
 

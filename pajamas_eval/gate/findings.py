@@ -9,7 +9,7 @@ class Outcome(StrEnum):
     """What became of a requirement; only the first lets a variant through."""
 
     PASSED = "passed"
-    BROKEN = "broken"
+    FAILED = "failed"
     UNDECIDED = "undecided"
     NOT_MEASURED = "not measured"
 
@@ -64,8 +64,8 @@ class Finding:
 def overall(findings: Iterable[Finding]) -> Outcome:
     """Broken if one is proven so, passed if all are, undecided otherwise."""
     outcomes = {finding.outcome for finding in findings}
-    if Outcome.BROKEN in outcomes:
-        return Outcome.BROKEN
+    if Outcome.FAILED in outcomes:
+        return Outcome.FAILED
     return Outcome.PASSED if outcomes == {Outcome.PASSED} else Outcome.UNDECIDED
 
 

@@ -7,7 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pajamas_eval.analysis.divergence import choice_kl_values
-from pajamas_eval.analysis.pairs import Pairs, paired_differences, robust_verdict, until_decided
+from pajamas_eval.analysis.pairs import (
+    Pairs,
+    paired_differences,
+    until_decided,
+    verdict_with_unanswered,
+)
 from pajamas_eval.gate.config import BenchmarkGate, Gate
 from pajamas_eval.gate.findings import Finding, Outcome, Requirement, Unit
 from pajamas_eval.results.document import BenchmarkRecord, Document
@@ -20,7 +25,7 @@ from pajamas_eval.statistics.verdicts import Verdict
 
 _OUTCOMES = {
     Verdict.NO_WORSE: Outcome.PASSED,
-    Verdict.WORSE: Outcome.BROKEN,
+    Verdict.WORSE: Outcome.FAILED,
     Verdict.UNDECIDED: Outcome.UNDECIDED,
 }
 
@@ -49,7 +54,7 @@ class _Sample(Pairs):
     def answered(self) -> "_Sample":
         """The same as if the questions that were not answered did not exist."""
         known = self.differences[~np.isnan(self.differences)]
-        return replace(self, differences=known, planned=self.planned - self.missing)
+        return replace(self, differences=known, planned=self.planned - self.unanswered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ def _why_undecided(sample: _Sample, without: _Decision, fixed: bool) -> str:
     if fixed and sample.stopped_early:
         return "its bounds need a run that does not stop at the margin's verdict"
     if without.outcome is not Outcome.UNDECIDED:
-        return f"unanswered questions could change it: {sample.missing}"
+        return f"unanswered questions could change it: {sample.unanswered}"
     if not without.further:
         return "no number of further questions can be told that would decide it"
     left = sample.available - len(sample.differences)
@@ -152,25 +157,29 @@ def _sample(
 
 
 def _margin(sample: _Sample, margin: float, confidence: float) -> _Decision:
-    gains, losses, missing, count = sample.gains, sample.losses, sample.missing, sample.count
+    gains, losses, unanswered, count = sample.gains, sample.losses, sample.unanswered, sample.count
     lower = upper = None  # no interval of a fixed number of questions holds for an early stop
     if sample.sequential:
         verdict = until_decided(sample.differences, sample.planned, margin, confidence)
     else:
-        verdict = robust_verdict(gains, losses, missing, count, margin, confidence)
+        verdict = verdict_with_unanswered(gains, losses, unanswered, count, margin, confidence)
         both_sides = 2 * confidence - 1
-        lower, _ = tango_interval(gains, losses + missing, count + missing, both_sides)
-        _, upper = tango_interval(gains + missing, losses, count + missing, both_sides)
+        lower, _ = tango_interval(gains, losses + unanswered, count + unanswered, both_sides)
+        _, upper = tango_interval(gains + unanswered, losses, count + unanswered, both_sides)
     fixed = final_confidence(confidence) if sample.sequential else confidence
     further = further_questions(gains, losses, count, margin, fixed)
     return _Decision(_OUTCOMES[verdict], (gains - losses) / count, lower, upper, further)
 
 
 def _flips(sample: _Sample, ceiling: float, confidence: float) -> _Decision:
-    flips, missing, total = sample.gains + sample.losses, sample.missing, len(sample.differences)
+    flips, unanswered, total = (
+        sample.gains + sample.losses,
+        sample.unanswered,
+        len(sample.differences),
+    )
     both_sides = 2 * confidence - 1
     lower, _ = wilson_interval(flips, total, both_sides)
-    _, upper = wilson_interval(flips + missing, total, both_sides)
+    _, upper = wilson_interval(flips + unanswered, total, both_sides)
     return _below(sample, ceiling, flips / sample.count, lower, upper)
 
 
@@ -179,25 +188,25 @@ def _mean_kl(sample: _Sample, ceiling: float, confidence: float) -> _Decision | 
         return None
     both_sides = 2 * confidence - 1
     known = mean_interval(sample.divergences, sample.clusters, both_sides)
-    missing = len(sample.differences) - len(sample.divergences)
-    if missing <= 0:
+    unanswered = len(sample.differences) - len(sample.divergences)
+    if unanswered <= 0:
         return _below(sample, ceiling, known.mean, known.lower, known.upper)
     # What was not answered may not diverge at all, or by any amount.
-    filled = [*sample.divergences, *[0.0] * missing]
-    separate = [f"unanswered {number}" for number in range(missing)]
+    filled = [*sample.divergences, *[0.0] * unanswered]
+    separate = [f"unanswered {number}" for number in range(unanswered)]
     least = mean_interval(filled, [*sample.clusters, *separate], both_sides)
     return _below(sample, ceiling, known.mean, least.lower, math.inf)
 
 
 def _below(sample: _Sample, ceiling: float, figure: float, lower: float, upper: float) -> _Decision:
-    """Passed if the upper bound is within the ceiling, broken if the lower is beyond it."""
+    """Passed if the upper bound is within the ceiling, failed if the lower is beyond it."""
     if sample.stopped_early:
         return _Decision(Outcome.UNDECIDED, figure, None, None, None)
     outcome = Outcome.UNDECIDED
     if upper <= ceiling:
         outcome = Outcome.PASSED
     elif lower > ceiling:
-        outcome = Outcome.BROKEN
+        outcome = Outcome.FAILED
     # A bound comes closer to the figure with the square root of the questions.
     count, distance = sample.count, abs(ceiling - figure)
     half_width = upper - figure if figure < ceiling else figure - lower

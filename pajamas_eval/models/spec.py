@@ -86,7 +86,7 @@ def _parse_options(text: str, whole: str) -> dict[str, object]:
         if not match:
             raise UsageError(f"cannot read {text[at:]!r} in {whole!r}; write runtime[key=value,…]")
         if match["key"] in options:
-            raise UsageError(f"{match['key']!r} stands twice in {whole!r}")
+            raise UsageError(f"duplicate {match['key']!r} in {whole!r}")
         options[match["key"]] = (
             match["plain"].strip() if match["quoted"] is None else match["quoted"]
         )
@@ -129,10 +129,12 @@ def _from_path(text: str) -> ModelSpec:
     if path.suffix in _CONFIGS:
         return _from_config(path)
     if _exists(text):
-        raise UsageError(f"{text} is no model: expected a .gguf file, a folder, a .toml or a .py")
+        raise UsageError(
+            f"{text} is not a model: expected a .gguf file, a folder, a .toml or a .py"
+        )
     if _HUB_ID.fullmatch(text):
         return ModelSpec(_label_of(text), "hf", {"path": text})
-    raise UsageError(f"{text!r} is no file, no folder and no hub id (org/name); check the path")
+    raise UsageError(f"{text!r} is not a file, a folder or a hub id (org/name); check the path")
 
 
 def _first_part(path: Path) -> Path:
@@ -163,7 +165,7 @@ def _folder_runtime(folder: Path) -> str:
     if not config_file.is_file():
         ggufs = sorted(p.name for p in folder.glob("*.gguf"))
         hint = f"; it holds {', '.join(ggufs[:3])}: name that file" if ggufs else ""
-        raise UsageError(f"{folder} is no model folder: it has no config.json{hint}")
+        raise UsageError(f"{folder} is not a model folder: it has no config.json{hint}")
     try:
         config = json.loads(_text(config_file))
     except (ValueError, OSError, RecursionError) as error:
@@ -191,7 +193,7 @@ def _safetensors_format(folder: Path) -> str | None:
                     raise ValueError("its header is too long")
                 metadata = json.loads(stream.read(length)).get("__metadata__", {})
         except (OSError, ValueError, struct.error, AttributeError, RecursionError) as error:
-            raise UsageError(f"{file} is no readable safetensors file: {error}") from None
+            raise UsageError(f"{file} is not a readable safetensors file: {error}") from None
         return str(metadata.get("format"))
     return None
 

@@ -29,7 +29,7 @@ class ChatTemplate:
         try:
             self._template = environment.from_string(source)
         except TemplateError as error:
-            raise UsageError(f"the model's chat template is no valid Jinja: {error}") from None
+            raise UsageError(f"the model's chat template is not valid Jinja: {error}") from None
 
     def render(self, messages: Sequence[Message]) -> str:
         """The conversation as text, ending where the assistant's next turn begins.

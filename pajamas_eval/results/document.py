@@ -43,7 +43,7 @@ class ModelRecord(Record):
             engine's noise, and it gets no verdict.
         restarts: How often its process died or hung and was started again: what it had cost until
             then is not in its costs.
-        notes: What befell it.
+        notes: Events during the run.
     """
 
     label: str
@@ -92,11 +92,11 @@ class AnswerSet(Record):
         evaluated_tokens: Tokens the engine ran, padding included.
         ideal_tokens: Tokens it would have run if every distinct prefix were computed once.
         batching: How much was run at once, in words.
-        packing: Digest of what was run together: with equal packing, an engine on the same machine
-            gives the same bits. Empty where some of them were stored before.
-        reused: Responses that an earlier run had stored; the costs are those of the others.
+        batch_digest: Of what was run together: with equal ones, an engine on the same machine gives
+            the same bits. Empty where some of the responses were stored before.
+        cached_responses: Those that an earlier run had stored; the costs are those of the others.
         requests: Those of all questions, asked or not.
-        tokens: Digest of them as the model reads them: equal ones were read alike.
+        token_digest: Digest of them as the model reads them: equal ones were read alike.
     """
 
     label: str
@@ -107,11 +107,11 @@ class AnswerSet(Record):
     ideal_tokens: int
     generated_tokens: int
     batching: str
-    packing: str
+    batch_digest: str
     notes: list[str]
-    reused: int = 0
+    cached_responses: int = 0
     requests: int = 0
-    tokens: str = ""
+    token_digest: str = ""
 
 
 class QuestionRecord(Record):
@@ -171,10 +171,10 @@ class Fairness(Record):
     """What was proven before scoring.
 
     Attributes:
-        prompts: Digest of all prompt hashes: the text that every model was given.
+        prompt_digest: Digest of all prompt hashes: the text that every model was given.
     """
 
-    prompts: str
+    prompt_digest: str
     tokens: list[TokenCheck]
     notes: list[str]
 

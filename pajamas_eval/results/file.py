@@ -31,7 +31,7 @@ def write(document: Document, path: Path) -> None:
 def encode(document: Document) -> bytes:
     """The document as indented JSON.
 
-    Lone surrogates, as in a path that is no UTF-8, are escaped, and `decode` gives them back; two
+    Lone surrogates, as in a path that is not UTF-8, are escaped, and `decode` gives them back; two
     of them that make a pair become its character, as JSON has no other form for them.
     """
     try:
@@ -61,7 +61,7 @@ def decode(raw: bytes, name: str) -> Document:
             )
         return _parse(raw, Document)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name} is no result document: {error}") from None
+        raise UsageError(f"{name} is not a result document: {error}") from None
 
 
 def _parse(raw: bytes, kind: type[_AnyStruct]) -> _AnyStruct:

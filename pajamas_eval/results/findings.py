@@ -64,7 +64,7 @@ class Comparison(Record):
     Attributes:
         gains: Questions only the variant has right.
         losses: Questions only the baseline has right.
-        missing: Questions that at least one of the two was asked and could not answer.
+        unanswered: Questions that at least one of the two was asked and could not answer.
         difference: Variant minus baseline, as a proportion.
         lower, upper: Tango's interval at the run's confidence.
         mcnemar_p: McNemar's exact test of no difference, two-sided; nothing where questions were
@@ -91,7 +91,7 @@ class Comparison(Record):
     count: int
     gains: int
     losses: int
-    missing: int
+    unanswered: int
     difference: float
     lower: float
     upper: float

@@ -13,7 +13,7 @@ from scipy.special import ndtri
 
 from pajamas_eval.statistics.paired import check_table, tango_interval, tango_z
 from pajamas_eval.statistics.quantiles import one_sided_z
-from pajamas_eval.statistics.verdicts import checked
+from pajamas_eval.statistics.verdicts import check_margin
 
 
 def questions_needed(
@@ -39,7 +39,7 @@ def questions_needed(
     Raises:
         ValueError: Also for a difference of exactly −margin, which no number of questions decides.
     """
-    checked(margin)
+    check_margin(margin)
     threshold = one_sided_z(confidence)
     _check(discordance, power)
     if not abs(difference) <= discordance:
@@ -102,7 +102,7 @@ def further_questions(
         or an observed loss that is the margin itself.
     """
     check_table(gains, losses, count)
-    checked(margin)
+    check_margin(margin)
     threshold = one_sided_z(confidence)
     if count == 0:
         return None

@@ -8,9 +8,9 @@ def two_sided_z(confidence: float) -> float:
     return float(ndtri(_tail(confidence)))
 
 
-def two_sided_t(confidence: float, freedom: int) -> float:
-    """The t with P(|T| ≤ t) = confidence, in (0, 1), of Student's T; `freedom` at least 1."""
-    return float(stdtrit(freedom, _tail(confidence)))
+def two_sided_t(confidence: float, degrees_of_freedom: int) -> float:
+    """The t with P(|T| ≤ t) = confidence, in (0, 1), of Student's T; at least one degree."""
+    return float(stdtrit(degrees_of_freedom, _tail(confidence)))
 
 
 def one_sided_z(confidence: float) -> float:

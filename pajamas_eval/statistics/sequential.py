@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pajamas_eval.statistics.quantiles import error_rate
-from pajamas_eval.statistics.verdicts import Verdict, checked, non_inferiority
+from pajamas_eval.statistics.verdicts import Verdict, check_margin, non_inferiority
 
 SEQUENTIAL_SHARE = 0.6
 """Share of the error probability 1 − confidence that `sequential_verdict` may use.
@@ -61,7 +61,7 @@ def log_wealths(
     Returns:
         Two arrays of shape (..., n): for "no worse", for "worse".
     """
-    checked(margin)
+    check_margin(margin)
     d = np.asarray(differences, dtype=np.float64)
     if d.ndim == 0 or not (np.abs(d) <= 1).all():
         raise ValueError("differences of scores must be rows of numbers in [-1, 1]")

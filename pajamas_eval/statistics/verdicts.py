@@ -37,7 +37,7 @@ def non_inferiority(
         margin: Acceptable loss as a proportion (one point is 0.01), in (0, 1).
         confidence: Of each one-sided test, in (0.5, 1).
     """
-    z, threshold = _z(gains, losses, count, -checked(margin)), one_sided_z(confidence)
+    z, threshold = _z(gains, losses, count, -check_margin(margin)), one_sided_z(confidence)
     if z >= threshold:
         return Verdict.NO_WORSE
     return Verdict.WORSE if z <= -threshold else Verdict.UNDECIDED
@@ -48,7 +48,7 @@ def p_no_worse(gains: int, losses: int, count: int, margin: float) -> float:
 
     Arguments as for `non_inferiority`; without questions it is 1.
     """
-    z = _z(gains, losses, count, -checked(margin))
+    z = _z(gains, losses, count, -check_margin(margin))
     return float(ndtr(-z)) if count else 1.0
 
 
@@ -58,7 +58,7 @@ def p_worse(gains: int, losses: int, count: int, margin: float) -> float:
     This is what to correct by `holm` to say which of many tasks regressed. Arguments as for
     `non_inferiority`; without questions it is 1.
     """
-    z = _z(gains, losses, count, -checked(margin))
+    z = _z(gains, losses, count, -check_margin(margin))
     return float(ndtr(z)) if count else 1.0
 
 
@@ -73,14 +73,14 @@ def equivalence(
     Arguments as for `non_inferiority`. False means "not proven", not "different".
     """
     threshold = one_sided_z(confidence)
-    checked(margin)
+    check_margin(margin)
     return (
         _z(gains, losses, count, -margin) >= threshold
         and _z(gains, losses, count, margin) <= -threshold
     )
 
 
-def checked(margin: float) -> float:
+def check_margin(margin: float) -> float:
     """Return the margin itself, or raise ValueError unless it is a proportion in (0, 1)."""
     if not 0 < margin < 1:
         raise ValueError(f"margin {margin} is not a proportion in (0, 1); one point is 0.01")

@@ -43,7 +43,7 @@ class Database:
         """Opens the file; creates it, unless told otherwise, or migrates it.
 
         Raises:
-            UsageError: It cannot be opened or written, is no store, or a newer one.
+            UsageError: It cannot be opened or written, is not a store, or a newer one.
             StoreError: It is damaged or locked, or there is no room for it.
         """
         self.path = path
@@ -55,7 +55,7 @@ class Database:
             if os.access(path, os.F_OK) and not os.access(path, os.W_OK):
                 raise _read_only(path)
         except FileNotFoundError:
-            raise UsageError(f"there is no response store at {path}") from None
+            raise UsageError(f"there is not a response store at {path}") from None
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot open the response store {path}: {error}") from None
         with self._explained():
@@ -74,13 +74,13 @@ class Database:
         """A connection that reads: one state of the file, whatever others write meanwhile."""
         return self._transaction("BEGIN", None)
 
-    def writing(self, patience: float | None = None) -> AbstractContextManager[sqlite3.Connection]:
+    def writing(self, timeout: float | None = None) -> AbstractContextManager[sqlite3.Connection]:
         """A connection that holds the write lock; all is committed at the end, or nothing.
 
         Args:
-            patience: Seconds to wait for the lock; `BUSY_SECONDS` if nothing.
+            timeout: Seconds to wait for the lock; `BUSY_SECONDS` if nothing.
         """
-        return self._transaction("BEGIN IMMEDIATE", patience)
+        return self._transaction("BEGIN IMMEDIATE", timeout)
 
     def shrink(self) -> None:
         """Gives the space of what was deleted back to the disk."""
@@ -113,9 +113,9 @@ class Database:
         (mode,) = self._execute("PRAGMA journal_mode = WAL").fetchone()
         return bool(mode == "wal")
 
-    def _execute(self, statement: str, patience: float | None = None) -> sqlite3.Cursor:
+    def _execute(self, statement: str, timeout: float | None = None) -> sqlite3.Cursor:
         """Executes what another process may be in the way of; waits so that signals are met."""
-        deadline = time.monotonic() + (BUSY_SECONDS if patience is None else patience)
+        deadline = time.monotonic() + (BUSY_SECONDS if timeout is None else timeout)
         while True:
             try:
                 return self._connection.execute(statement)
@@ -126,10 +126,10 @@ class Database:
                 time.sleep(0.01)
 
     @contextmanager
-    def _transaction(self, begin: str, patience: float | None) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: str, timeout: float | None) -> Iterator[sqlite3.Connection]:
         with self._explained():
             try:
-                self._execute(begin, patience)
+                self._execute(begin, timeout)
                 if begin == "BEGIN":  # which waits for nothing: the first look does
                     self._execute("SELECT count(*) FROM sqlite_schema")
                 yield self._connection
@@ -156,7 +156,7 @@ def explanation(error: sqlite3.Error, path: Path) -> PajamasError:
     store = f"the response store {path}"
     match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF:  # the primary code
         case sqlite3.SQLITE_NOTADB:
-            return UsageError(f"{path} is no response store: it is not a database")
+            return UsageError(f"{path} is not a response store: it is not a database")
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
             return UsageError(
                 f"cannot open {store}: it is a folder, permission is denied or the disk is full"

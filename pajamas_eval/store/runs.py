@@ -105,7 +105,7 @@ class Runs:
         document: bytes | None = None,
         *,
         error: str | None = None,
-        patience: float | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Records how a run of this process ended.
 
@@ -114,11 +114,11 @@ class Runs:
             state: What is to be told of it.
             document: Its result, as far as it got.
             error: What it failed of as a whole.
-            patience: Seconds to wait for another process, if there is no time for the usual ones.
+            timeout: Seconds to wait for another process, if there is no time for the usual ones.
         """
         packed = None if document is None else zlib.compress(document, 1)
         text = None if error is None else error.encode("utf-8", "backslashreplace").decode()
-        with self._database.writing(patience) as connection:
+        with self._database.writing(timeout) as connection:
             connection.execute(
                 "UPDATE runs SET finished = ?, state = ?, document = ?, error = ? WHERE id = ?",
                 (time.time(), state, packed, text, run),
@@ -226,5 +226,5 @@ class Runs:
 
 
 def _to_json(value: object) -> str:
-    # ASCII: a path that is no UTF-8 has lone surrogates, which a database's text cannot hold.
+    # ASCII: a path that is not UTF-8 has lone surrogates, which a database's text cannot hold.
     return json.dumps(msgspec.to_builtins(value))

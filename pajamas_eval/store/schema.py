@@ -65,7 +65,7 @@ MIGRATIONS: tuple[Migration, ...] = (
 def check(
     connection: sqlite3.Connection, path: Path, migrations: Sequence[Migration] = MIGRATIONS
 ) -> None:
-    """Raises `UsageError` for a file that is no store, or a newer one. Writes nothing."""
+    """Raises `UsageError` for a file that is not a store, or a newer one. Writes nothing."""
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID and (application or tables):

@@ -50,7 +50,7 @@ class Store:
         """Opens a store; creates its file, unless told otherwise, or migrates it.
 
         Raises:
-            UsageError: It cannot be opened or written, is no store, or a newer one.
+            UsageError: It cannot be opened or written, is not a store, or a newer one.
             RunError: It is damaged or locked, or there is no room for it.
         """
         return cls(Database(path, create=create))

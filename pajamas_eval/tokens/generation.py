@@ -24,7 +24,7 @@ class Generation:
         max_tokens: Most new tokens.
         end_tokens: Tokens that end the text and are no part of it.
         decode: The runtime's detokenizer.
-        alive: Told of each token.
+        heartbeat: Told of each token.
         tokens: New tokens so far, the end token excluded.
         finish_reason: Set once finished.
         text: Set once finished; what comes before the first stop string.
@@ -36,7 +36,7 @@ class Generation:
     max_tokens: int
     end_tokens: frozenset[int]
     decode: Decode
-    alive: Callable[[], None] = lambda: None
+    heartbeat: Callable[[], None] = lambda: None
     tokens: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     text: str = ""
@@ -44,7 +44,7 @@ class Generation:
 
     def push(self, token: int) -> None:
         """Take one new token, and decide whether the text ends here."""
-        self.alive()
+        self.heartbeat()
         if token in self.end_tokens:
             self._finish("end")
             return

@@ -60,7 +60,7 @@ class TokenRuntime(TokenReader):
         )
         most = options.batch_sequences or BATCH_SEQUENCES
         self.batch_sequences = 1 if options.exact else min(most, BATCH_SEQUENCES)
-        self._packing = blake3()
+        self._batch_digest = blake3()
 
     def bounded(self, budget: Budget) -> Budget:
         """The budget, no larger than the user's options allow."""
@@ -76,7 +76,7 @@ class TokenRuntime(TokenReader):
             OutOfMemoryError: There was no room; the engine has forgotten its base.
         """
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Give back the memory of the base."""
 
     @abstractmethod
@@ -165,7 +165,7 @@ class TokenRuntime(TokenReader):
         """Scores all rows as planned. Yields (row, error or nothing)."""
         if self.options.exact:
             self.budget.rows = 1
-        self._packing = blake3()
+        self._batch_digest = blake3()
         for long in (False, True):
             chosen = [i for i, row in enumerate(rows) if self._is_long(len(row.tokens)) == long]
             part = [rows[i] for i in chosen]
@@ -180,13 +180,13 @@ class TokenRuntime(TokenReader):
             for step in plan(self.budget):
                 for i, error in self._score_step(part, tree, step):
                     yield chosen[i], error
-        self.forget()
+        self.clear_cache()
         self.usage.batching = (
             "one sequence at a time"
             if self.budget.rows == 1
             else f"up to {self.budget.tokens} tokens and {self.budget.rows} sequences at once"
         )
-        self.usage.packing = self._packing.hexdigest()
+        self.usage.batch_digest = self._batch_digest.hexdigest()
         self.usage.device_memory_bytes = self.device_memory_bytes()
 
     def _is_long(self, length: int) -> bool:
@@ -221,7 +221,7 @@ class TokenRuntime(TokenReader):
         except Exception:  # an engine may refuse in any way
             return False
         finally:
-            self.forget()
+            self.clear_cache()
         return True
 
     def _score_step(
@@ -237,7 +237,7 @@ class TokenRuntime(TokenReader):
             parents=step.parents,
         )
         started = time.perf_counter()
-        self.alive()
+        self.heartbeat()
         try:
             tokens = self.score(batch)
         except OutOfMemoryError as error:
@@ -254,9 +254,9 @@ class TokenRuntime(TokenReader):
         seconds = time.perf_counter() - started
         self.usage.engine_seconds += seconds
         self.usage.evaluated_tokens += tokens
-        self._packing.update(repr((step.base, step.stem, step.parents)).encode())
+        self._batch_digest.update(repr((step.base, step.stem, step.parents)).encode())
         for row in batch.rows:
-            self._packing.update(row.tokens.tobytes() + b"\n")
+            self._batch_digest.update(row.tokens.tobytes() + b"\n")
         own = sum(len(row.tokens) - step.base for row in batch.rows)
         # One look at them all: rows are many and short.
         all_good = np.isfinite(np.concatenate([r.log_probabilities for r in batch.rows])).all()
@@ -301,7 +301,7 @@ class TokenRuntime(TokenReader):
                             max_tokens=requests[i].max_tokens,
                             end_tokens=self.eos_token_ids,
                             decode=self.decode,
-                            alive=self.alive,
+                            heartbeat=self.heartbeat,
                         )
                     )
         generations.sort(key=lambda g: -len(g.prompt))
@@ -340,7 +340,7 @@ class TokenRuntime(TokenReader):
         Yields (generation, error or nothing).
         """
         waiting = {generation.index: generation for generation in generations}
-        packing = blake3()
+        batch_digest = blake3()
         alone = False
         started = time.perf_counter()
         while waiting:
@@ -349,9 +349,9 @@ class TokenRuntime(TokenReader):
             # A long one may change its factors where it grows past the limit, so it goes alone.
             group = (short or left[:1])[: 1 if alone else None]
             base = len(self.shared_prompt(group))
-            packing.update(repr((base, self.batch_sequences, len(group))).encode())
+            batch_digest.update(repr((base, self.batch_sequences, len(group))).encode())
             for generation in group:
-                packing.update(np.asarray(generation.prompt, np.int32).tobytes() + b"\n")
+                batch_digest.update(np.asarray(generation.prompt, np.int32).tobytes() + b"\n")
             self.usage.evaluated_tokens += base
             self.usage.ideal_tokens += base
             try:
@@ -385,5 +385,5 @@ class TokenRuntime(TokenReader):
             if self.batch_sequences == 1
             else f"up to {self.batch_sequences} texts at once"
         )
-        self.usage.packing = packing.hexdigest()
+        self.usage.batch_digest = batch_digest.hexdigest()
         self.usage.device_memory_bytes = self.device_memory_bytes()

@@ -16,9 +16,9 @@ SEND_EVERY_SECONDS = 0.05
 class Outbox:
     """Sends results in groups, from a thread of its own: none waits for the next one to come."""
 
-    def __init__(self, connection: Connection, sign_of_life_seconds: float) -> None:
+    def __init__(self, connection: Connection, heartbeat_seconds: float) -> None:
         self._connection = connection
-        self._every = sign_of_life_seconds
+        self._every = heartbeat_seconds
         self._lock = threading.Lock()  # whose holder may use the connection
         self._pending: deque[tuple[int, Result]] = deque()
         self._something = threading.Event()
@@ -34,7 +34,7 @@ class Outbox:
         if not self._something.is_set():  # to set it again would take a lock
             self._something.set()
 
-    def alive(self) -> None:
+    def heartbeat(self) -> None:
         """Says so, if nothing was said for a while."""
         if time.perf_counter() - self._sent > self._every:
             self._send(None)
@@ -48,7 +48,7 @@ class Outbox:
                 try:
                     self._connection.send(group)
                 except (pickle.PicklingError, TypeError, AttributeError):  # nothing was sent
-                    self._connection.send([_that_travels(answer) for answer in group])
+                    self._connection.send([_picklable_or_failure(answer) for answer in group])
                 self._sent = time.perf_counter()
 
     def finish(self, finished: Finished) -> None:
@@ -72,7 +72,7 @@ class Outbox:
             self._error = error
 
 
-def _that_travels(answer: tuple[int, Result]) -> tuple[int, Result]:
+def _picklable_or_failure(answer: tuple[int, Result]) -> tuple[int, Result]:
     """The result itself, or a failure where no other process could be given it."""
     try:
         pickle.dumps(answer)

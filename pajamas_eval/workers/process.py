@@ -1,4 +1,4 @@
-"""What runs in a worker's process: opens a model, obeys, and says that it is alive."""
+"""Worker main loop: serves commands, sends heartbeats."""
 
 import gc
 import multiprocessing
@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from pajamas_eval.api.answer_key import _decisive, fingerprint
+from pajamas_eval.api.answer_key import answer_affecting_options, fingerprint
 from pajamas_eval.api.requests import Request
 from pajamas_eval.api.runtime import Runtime, Usage
 from pajamas_eval.errors import (
@@ -29,25 +29,25 @@ from pajamas_eval.workers.outbox import Outbox
 STDERR_TAIL = 2000
 """Bytes of an engine's last words shown when it dies, and characters of an error of its own."""
 
-SIGN_OF_LIFE_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 """How often, at most, a worker that has no results to send says that it is alive."""
 
 
-def serve(connection: Connection, spec: ModelSpec, log: str, patience: float) -> None:
+def serve(connection: Connection, spec: ModelSpec, log: str, timeout: float) -> None:
     """The process's main loop: opens the model, then obeys."""
     redirect_output(log)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     gc.set_threshold(100_000)  # requests by the hundred thousand are no cycles to look for
     try:
         runtime = open_runtime(spec.runtime, spec.options)
-        outbox = Outbox(connection, min(SIGN_OF_LIFE_SECONDS, patience / 4))
+        outbox = Outbox(connection, min(HEARTBEAT_SECONDS, timeout / 4))
         connection.send(
             Opened(
                 runtime.settings,
                 runtime.capabilities,
                 runtime.digest(),
                 runtime.engine(),
-                _decisive(runtime.options),
+                answer_affecting_options(runtime.options),
             )
         )
         while True:
@@ -110,7 +110,7 @@ def redirect_output(log: str) -> None:
 
 def _answer(outbox: Outbox, runtime: Runtime, requests: Sequence[Request]) -> None:
     runtime.usage = Usage()
-    runtime.alive = outbox.alive  # type: ignore[method-assign]
+    runtime.heartbeat = outbox.heartbeat  # type: ignore[method-assign]
     try:
         for answer in runtime.answer(requests):
             outbox.put(answer)

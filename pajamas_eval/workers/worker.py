@@ -23,14 +23,14 @@ from pajamas_eval.models.spec import ModelSpec
 from pajamas_eval.workers.messages import Finished, Loaded, Opened
 from pajamas_eval.workers.process import STDERR_TAIL, redirect_output, serve
 
-PATIENCE_SECONDS = 300.0
-"""How long an engine may show no sign of life while it answers."""
+TIMEOUT_SECONDS = 300.0
+"""How long an engine may show no heartbeat while it answers."""
 
-LOADING_PATIENCE_SECONDS = 3600.0
+LOADING_TIMEOUT_SECONDS = 3600.0
 """How long opening or loading a model may take: weights may come from a slow disk."""
 
 SLICES = 20
-"""Parts in which one waits for a sign of life."""
+"""Parts in which one waits for a heartbeat."""
 
 
 class Worker:
@@ -42,18 +42,18 @@ class Worker:
     """
 
     def __init__(
-        self, spec: ModelSpec, log: Path | None = None, patience: float = PATIENCE_SECONDS
+        self, spec: ModelSpec, log: Path | None = None, timeout: float = TIMEOUT_SECONDS
     ) -> None:
         """Starts the process.
 
         Args:
             spec: The model.
             log: File that what the engine prints is appended to; a temporary one by default.
-            patience: Seconds that it may be silent while it answers.
+            timeout: Seconds that it may be silent while it answers.
         """
         self.spec = spec
         self.label = spec.label
-        self._patience = patience
+        self._timeout = timeout
         self._temporary = log is None
         if log is None:
             handle, name = tempfile.mkstemp(prefix="pajamas-eval-", suffix=".log")
@@ -66,11 +66,11 @@ class Worker:
     def _begin(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        _end_reads_after(self._patience, self._connection)
+        _end_reads_after(self._timeout, self._connection)
         self._busy = True  # opening the model
         self._process = context.Process(
             target=serve,
-            args=(theirs, self.spec, str(self.log), self._patience),
+            args=(theirs, self.spec, str(self.log), self._timeout),
             daemon=True,
         )
         try:
@@ -112,7 +112,7 @@ class Worker:
         tokens: list[list[int]] = self._reply()
         return tokens
 
-    def begin_reading(self, requests: Sequence[Request], context_length: int) -> None:
+    def start_tokenizing(self, requests: Sequence[Request], context_length: int) -> None:
         """Has the process tokenize requests, while others do; see `load` for the length."""
         self._send("fingerprints", (list(requests), context_length))
 
@@ -136,12 +136,12 @@ class Worker:
         """Groups of results as they come, and what they cost at the end."""
         self._send("answer", list(requests))
         while True:
-            message = self._receive(self._patience)
+            message = self._receive(self._timeout)
             if isinstance(message, Finished):
                 self._busy = False
                 yield message
                 return
-            if message is not None:  # else a sign of life
+            if message is not None:  # else a heartbeat
                 yield message
 
     def close(self) -> None:
@@ -173,21 +173,21 @@ class Worker:
             raise WorkerDiedError(self._last_words()) from None
 
     def _reply(self) -> Any:
-        message = self._receive(LOADING_PATIENCE_SECONDS)
+        message = self._receive(LOADING_TIMEOUT_SECONDS)
         self._busy = False
         return message
 
-    def _receive(self, patience: float) -> Any:
+    def _receive(self, timeout: float) -> Any:
         try:
             # In slices: where this process was stopped as well, by Ctrl-Z or with its machine, no
             # more than one of them has passed.
-            if not any(self._connection.poll(patience / SLICES) for _ in range(SLICES)):
-                raise self._hung(patience)
+            if not any(self._connection.poll(timeout / SLICES) for _ in range(SLICES)):
+                raise self._hung(timeout)
             message = self._connection.recv()
         except WorkerHungError:
             raise
         except BlockingIOError:  # in the middle of a message
-            raise self._hung(self._patience) from None
+            raise self._hung(self._timeout) from None
         except (EOFError, OSError):  # the latter in the middle of a message
             raise WorkerDiedError(self._last_words()) from None
         except Exception as error:  # an engine may write over anything
@@ -202,10 +202,10 @@ class Worker:
             raise type(message)(f"{self.label}: {message}")
         return message
 
-    def _hung(self, patience: float) -> WorkerHungError:
+    def _hung(self, timeout: float) -> WorkerHungError:
         self._process.kill()
         return WorkerHungError(
-            f"{self.label}: the worker process showed no sign of life for {patience:g} seconds "
+            f"{self.label}: the worker process showed no heartbeat for {timeout:g} seconds "
             f"and was killed{self._tail()}"
         )
 
@@ -215,7 +215,7 @@ class Worker:
         how = f"exit code {code}"
         if code is None:  # whatever it still does is of no use
             self._process.kill()
-            how = "it hung up"
+            how = "closed the connection without exiting"
         elif code < 0:
             names = {number.value: number.name for number in signal.Signals}
             how = f"killed by {names.get(-code, f'signal {-code}')}"

@@ -48,13 +48,13 @@ NO_ANSWERS = {
     "nothing": (CHOICE, "anatomy/5", "the runtime gave a NoneType for an answer"),
     "unsendable": (CHOICE, "anatomy/5", "the runtime gave a function for an answer"),
     "text_for_number": (CHOICE, "anatomy/5", "the runtime gave a GenerationResult for an answer"),
-    "wrong_fields": (CHOICE, "anatomy/5", "an answer that is none: Expected `float`, got `str`"),
+    "wrong_fields": (CHOICE, "anatomy/5", "an invalid answer: Expected `float`, got `str`"),
     "nan_seconds": (CHOICE, "anatomy/5", "the runtime gave an answer that took nan seconds"),
     "failure": (CHOICE, "anatomy/5", "the logits are \x1b[31mno numbers"),
     "left_out": (CHOICE, "anatomy/5", "the faulty runtime gave no answer"),
     "number_for_text": (PROBLEM, "1", "the runtime gave a LogLikelihoodResult for an answer"),
-    "odd_finish": (PROBLEM, "1", "an answer that is none: Invalid enum value 'tired'"),
-    "bytes_for_text": (PROBLEM, "1", "an answer that is none: Expected `str`, got `bytes`"),
+    "odd_finish": (PROBLEM, "1", "an invalid answer: Invalid enum value 'tired'"),
+    "bytes_for_text": (PROBLEM, "1", "an invalid answer: Expected `str`, got `bytes`"),
 }
 
 
@@ -86,7 +86,7 @@ def test_an_answer_that_is_none_is_an_error(
         if (c.label, c.benchmark) == (fault, benchmark)
         and c.metric == document.benchmark(benchmark).metrics[0]
     )
-    assert (comparison.missing, comparison.losses) == (1, 0)
+    assert (comparison.unanswered, comparison.losses) == (1, 0)
 
 
 def test_the_sound_model_has_all_its_answers(no_answers: tuple[Place, Document, str]) -> None:
@@ -314,11 +314,11 @@ def test_a_hang_on_one_request_loses_that_request(place: Place) -> None:
     slow = place.model("slow", fault="slow", on="Question: Q2?")
     steady = place.model("steady", seconds=0.06)
     document, result = place.documented(
-        "compare", place.model("sound"), hangs, slow, steady, *EVERYTHING, "--patience", 1
+        "compare", place.model("sound"), hangs, slow, steady, *EVERYTHING, "--timeout", 1
     )
     lost = errors(document, "hangs")
     assert set(lost) == {"1"}
-    assert "showed no sign of life for 1 seconds and was killed" in lost["1"]
+    assert "showed no heartbeat for 1 seconds and was killed" in lost["1"]
     assert "about to hang" in lost["1"]
     assert all_else_is_right(document, "hangs")
     assert document.model("hangs").error is None

@@ -57,7 +57,7 @@ def run(variants: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     ("name", "code", "says"),
     [
         ("passes", 0, "demo-q8_0: passed (3 passed)"),
-        ("fails", 1, "demo-q2_k: broken (1 passed, 2 broken)"),
+        ("fails", 1, "demo-q2_k: failed (1 passed, 2 failed)"),
         ("undecided", 3, "demo-q8_0: undecided (1 undecided)"),
     ],
 )

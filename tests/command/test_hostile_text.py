@@ -131,7 +131,7 @@ def test_labels_steer_nothing(place: Place) -> None:
 
 
 def test_a_path_steers_nothing(place: Place) -> None:
-    """One that is no UTF-8 reaches Python with surrogates in it."""
+    """One that is not UTF-8 reaches Python with surrogates in it."""
     name = b"m\xff\xfe\x1b[31mEVIL\r\n\xe2\x80\xae'\".bin"
     path = os.fsdecode(os.fsencode(place.folder) + b"/" + name)
     Path(path).write_text("m")

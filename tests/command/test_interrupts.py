@@ -212,7 +212,7 @@ def test_a_signal_that_is_ignored_stays_ignored(place: Place) -> None:
 def test_a_pause_is_no_hang(place: Place) -> None:
     """Ctrl-Z, and `fg` after longer than an engine may be silent."""
     model = place.model("a", fault="busy")
-    process = place.start("run", model, "-b", "gsm8k", "--shots", 0, "--patience", 1)
+    process = place.start("run", model, "-b", "gsm8k", "--shots", 0, "--timeout", 1)
     answering(place, "a", 1)
     time.sleep(0.2)
     os.killpg(process.pid, signal.SIGSTOP)

@@ -196,9 +196,9 @@ MEASURED = (
     "ideal_tokens",
     "generated_tokens",
     "batching",
-    "packing",
+    "batch_digest",
     "notes",
-    "reused",
+    "cached_responses",
 )
 
 

@@ -26,7 +26,7 @@ def scores(document: Document, label: str) -> list[float]:
 def reused(document: Document, label: str) -> int:
     """How many of a model's responses were stored before."""
     return sum(
-        answers.reused
+        answers.cached_responses
         for record in document.benchmarks
         for answers in record.answer_sets
         if answers.label == label

@@ -125,9 +125,9 @@ def test_benchmarks_that_only_one_run_asked_are_left_out_and_named(stored: Place
         (("run:1", "run:5"), "not comparable: --seed 1234 in run:1 and --seed 7 in run:5"),
         (("run:1", "run:9"), "not comparable: no --exact in run:1 and --exact in run:9"),
         (("run:1", "run:2", "run:5"), "not comparable: --seed 1234 in run:1 and --seed 7 in run:5"),
-        (("run:1", "run:1"), "run 1 stands twice"),
-        (("run:1", "run:01"), "run 1 stands twice"),
-        (("run:1", "run:7"), "run 7 left no result; go on with it: pajamas-eval compare "
+        (("run:1", "run:1"), "duplicate run 1"),
+        (("run:1", "run:01"), "duplicate run 1"),
+        (("run:1", "run:7"), "run 7 has no result; resume it with: pajamas-eval compare "
                              "--resume 7"),
         (("run:1", "c.bin"), "c.bin: stored runs can be compared with stored runs only (run:12 "
                              "run:15)"),
@@ -159,7 +159,7 @@ def test_a_run_that_is_not_there_is_named(stored: Place, name: str) -> None:
 @pytest.mark.parametrize(
     "options",
     [("--limit", 3), ("--shots", 0), ("--seed", 5), ("-b", "gsm8k"), ("--exact",),
-     ("--until-decided",), ("--noise-floor",), ("--no-store",), ("--patience", 3),
+     ("--until-decided",), ("--noise-floor",), ("--no-store",), ("--timeout", 3),
      ("--data", "x"), ("--apply-chat-template",), ("--same-weights", "b")],
     ids=str,
 )  # fmt: skip
@@ -168,7 +168,7 @@ def test_options_that_would_change_nothing_are_refused(
 ) -> None:
     if options[0] != "-b":
         assert str(options[0]) in refused(stored, "compare", "run:1", "run:2", *options)
-    if options[0] != "--patience":
+    if options[0] != "--timeout":
         name = "--benchmarks" if options[0] == "-b" else options[0]
         assert str(name) in refused(stored, "compare", "--resume", 1, *options)
 
@@ -261,7 +261,7 @@ def test_runs_with_other_right_answers_cannot_be_compared(place: Place) -> None:
 def test_no_store(place: Place) -> None:
     """A name that is misspelt is not the name of a new one."""
     commands = (["info"], ["verify"], ["prune", "--older-than", 0], ["export", "x.jsonl"])
-    said = f"there is no response store at {place.store}"
+    said = f"there is not a response store at {place.store}"
     for command in (*(["store", *c] for c in commands), ["runs"], ["show", 1]):
         assert refused(place, *command) == said
     assert refused(place, "compare", "--resume", 1) == said

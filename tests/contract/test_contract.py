@@ -263,7 +263,7 @@ class TestMemory:
 
         def cramped(self: TokenRuntime, batch: ScoringBatch) -> int:
             if len(batch.rows) > 3:
-                self.forget()
+                self.clear_cache()
                 raise OutOfMemoryError("injected")
             return score(self, batch)
 

@@ -43,7 +43,7 @@ def main(runtime: str, model: str, file: str, *settings: str) -> None:
         answers: list[float | str] = [0.0] * len(requests)
         started = time.perf_counter()
         # As `compare` does, to prove that all models read the same.
-        worker.begin_reading(requests, opened.settings.context_length)
+        worker.start_tokenizing(requests, opened.settings.context_length)
         worker.fingerprints()
         tokenized = time.perf_counter()
         for message in worker.answer(requests):

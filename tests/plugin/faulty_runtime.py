@@ -322,7 +322,7 @@ def slow(runtime: FaultyRuntime, requests: Sequence[Request], i: int) -> Answers
     until = time.monotonic() + 2.5
     while time.monotonic() < until:
         time.sleep(0.05)
-        runtime.alive()
+        runtime.heartbeat()
     yield i, runtime.right(requests[i])
 
 

@@ -18,7 +18,7 @@ def pair(
     *,
     gains: int = 0,
     losses: int = 0,
-    missing: int = 0,
+    unanswered: int = 0,
     right: int | None = None,
     kl: Sequence[float] = (),
 ) -> Document:
@@ -27,11 +27,11 @@ def pair(
     Args:
         count: Questions that both answered.
         gains, losses: Among these.
-        missing: Questions in addition, on which the variant failed.
+        unanswered: Questions in addition, on which the variant failed.
         right: Questions the baseline has right; all but the gains by default.
         kl: Divergence of the first questions over two choices; the rest have none.
     """
-    ids = [f"q{i}" for i in range(count + missing)]
+    ids = [f"q{i}" for i in range(count + unanswered)]
     known = count - gains if right is None else right
     base: dict[str, float | str] = {d: float(i < known) for i, d in enumerate(ids)}
     variant = base | dict.fromkeys(ids[:losses], 0.0) | dict.fromkeys(ids[known:][:gains], 1.0)

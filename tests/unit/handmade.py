@@ -49,7 +49,7 @@ def answer_set(label: str, values: Mapping[str, float | str], **changes: object)
         "evaluated_tokens": 3000,
         "ideal_tokens": 2500,
         "batching": "up to 512 tokens and 127 sequences at once",
-        "packing": "00ff",
+        "batch_digest": "00ff",
         "generated_tokens": 0,
         "notes": [],
     }
@@ -104,7 +104,7 @@ def document(
             for label in labels
         ],
         fairness=Fairness(
-            prompts="abcdef0123456789",
+            prompt_digest="abcdef0123456789",
             tokens=[TokenCheck(label=label, identical=8, total=8) for label in labels[1:]],
             notes=list(fairness_notes),
         ),

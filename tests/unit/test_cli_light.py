@@ -180,7 +180,7 @@ def test_list_all_benchmarks_shows_subjects_and_groups() -> None:
             ["gate", "--gate", "g.toml", "a.gguf", "b.gguf", "--json", "x", "--junit", "x"],
             "x is to be written twice",
         ),
-        (["runs", "--store", "nowhere.db"], "there is no response store at nowhere.db"),
+        (["runs", "--store", "nowhere.db"], "there is not a response store at nowhere.db"),
         (["run", "mlx[path=here.gguf]", "-b", "gms8k"], "unknown benchmark"),
         (["run", "ggfu[path=here.gguf]"], "unknown runtime 'ggfu'; did you mean 'gguf'?"),
     ],

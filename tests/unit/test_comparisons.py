@@ -16,7 +16,7 @@ from scipy.special import rel_entr, softmax
 from scipy.stats import entropy
 
 from pajamas_eval.analysis.divergence import choice_kl_values
-from pajamas_eval.analysis.pairs import robust_verdict, until_decided
+from pajamas_eval.analysis.pairs import until_decided, verdict_with_unanswered
 from pajamas_eval.analysis.scores import summarize
 from pajamas_eval.results.document import AnswerSet, Document
 from pajamas_eval.results.findings import Comparison, OverallVerdict, ScoreSummary
@@ -50,16 +50,22 @@ def computed(made: Document, noise: Sequence[str] = (), **changes: Any) -> Docum
 
 
 def answers(
-    label: str, *, gains: int = 0, losses: int = 0, missing: int = 0, wrong: int = 0, of: int = 100
+    label: str,
+    *,
+    gains: int = 0,
+    losses: int = 0,
+    unanswered: int = 0,
+    wrong: int = 0,
+    of: int = 100,
 ) -> AnswerSet:
     """Answers to questions of which the baseline of no gains has the first `wrong` ones wrong.
 
-    Gains are the first of these, losses the first of the others, and what is missing the last.
+    Gains are the first of these, losses the first of the others, and what is unanswered the last.
     """
     values: list[float | str] = [*[0.0] * wrong, *[1.0] * (of - wrong)]
     values[:gains] = [1.0] * gains
     values[wrong : wrong + losses] = [0.0] * losses
-    values[of - missing :] = ["no room"] * missing
+    values[of - unanswered :] = ["no room"] * unanswered
     return answer_set(label, {str(i): value for i, value in enumerate(values)})
 
 
@@ -158,19 +164,19 @@ def test_generated_answers_have_no_divergence() -> None:
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[int, int, int, int]:
-    """Gains, losses, missing and count of a few questions."""
-    count, missing = draw(st.integers(0, 40)), draw(st.integers(0, 6))
+    """Gains, losses, unanswered and count of a few questions."""
+    count, unanswered = draw(st.integers(0, 40)), draw(st.integers(0, 6))
     gains = draw(st.integers(0, count))
-    return gains, draw(st.integers(0, count - gains)), missing, count
+    return gains, draw(st.integers(0, count - gains)), unanswered, count
 
 
 margins = st.sampled_from((0.01, 0.05, 0.1, 0.2, 0.5, 0.9))
 confidences = st.sampled_from((0.6, 0.8, 0.95))
 
 
-def fillings(missing: int) -> list[tuple[int, int]]:
+def fillings(unanswered: int) -> list[tuple[int, int]]:
     """Gains and losses that unanswered questions may have been, the rest no difference."""
-    return [(g, k) for g in range(missing + 1) for k in range(missing - g + 1)]
+    return [(g, k) for g in range(unanswered + 1) for k in range(unanswered - g + 1)]
 
 
 @settings(max_examples=200, deadline=None)
@@ -178,13 +184,13 @@ def fillings(missing: int) -> list[tuple[int, int]]:
 def test_a_verdict_is_the_one_that_all_answers_to_the_missing_questions_lead_to(
     table: tuple[int, int, int, int], margin: float, confidence: float
 ) -> None:
-    gains, losses, missing, count = table
+    gains, losses, unanswered, count = table
     possible = {
-        non_inferiority(gains + g, losses + k, count + missing, margin, confidence)
-        for g, k in fillings(missing)
+        non_inferiority(gains + g, losses + k, count + unanswered, margin, confidence)
+        for g, k in fillings(unanswered)
     }
     (expected,) = possible if len(possible) == 1 else {UNDECIDED}
-    assert robust_verdict(gains, losses, missing, count, margin, confidence) is expected
+    assert verdict_with_unanswered(gains, losses, unanswered, count, margin, confidence) is expected
 
 
 @pytest.mark.parametrize(
@@ -195,8 +201,8 @@ def test_missing_questions_take_a_verdict_back_and_never_make_one(
     gains: int, losses: int, count: int, verdict: Verdict
 ) -> None:
     verdicts = [
-        robust_verdict(gains, losses, missing, count, margin=0.05, confidence=0.95)
-        for missing in range(100)
+        verdict_with_unanswered(gains, losses, unanswered, count, margin=0.05, confidence=0.95)
+        for unanswered in range(100)
     ]
     assert verdicts[0] is verdict
     taken_back = verdicts.index(UNDECIDED)
@@ -205,8 +211,8 @@ def test_missing_questions_take_a_verdict_back_and_never_make_one(
 
 
 def test_no_question_at_all_decides_nothing() -> None:
-    assert robust_verdict(0, 0, 0, 0, 0.01, 0.95) is UNDECIDED
-    assert robust_verdict(0, 0, 5, 0, 0.01, 0.95) is UNDECIDED
+    assert verdict_with_unanswered(0, 0, 0, 0, 0.01, 0.95) is UNDECIDED
+    assert verdict_with_unanswered(0, 0, 5, 0, 0.01, 0.95) is UNDECIDED
 
 
 # -- questions asked until a verdict is in -------------------------------------------------
@@ -267,7 +273,7 @@ def test_questions_that_nobody_answered_decide_nothing() -> None:
 
 
 def test_a_verdict_is_the_same_whatever_the_missing_answers_were() -> None:
-    """On a fixed sample of rows with up to four questions missing, all their answers tried."""
+    """On a fixed sample of rows with up to four questions unanswered, all their answers tried."""
     generator, decided = random.Random(7), 0
     for _ in range(200):
         count = generator.randrange(10, 30)
@@ -297,23 +303,23 @@ def test_a_comparison_holds_what_the_statistics_say_of_its_table() -> None:
     found = only(
         compared(
             answers("base", wrong=20),
-            answers("q4", wrong=20, gains=2, losses=5, missing=3),
+            answers("q4", wrong=20, gains=2, losses=5, unanswered=3),
             confidence=0.9,
             margin=0.02,
         )
     )
-    assert (found.gains, found.losses, found.count, found.missing) == (2, 5, 97, 3)
+    assert (found.gains, found.losses, found.count, found.unanswered) == (2, 5, 97, 3)
     assert found.flip_rate == 7 / 97
     assert (found.flip_lower, found.flip_upper) == wilson_interval(7, 97, 0.9)
     assert found.mcnemar_p == mcnemar_p(2, 5)
     assert found.p_worse == p_worse(2 + 3, 5, 97 + 3, 0.02)
-    assert found.verdict is robust_verdict(2, 5, 3, 97, 0.02, 0.9)
+    assert found.verdict is verdict_with_unanswered(2, 5, 3, 97, 0.02, 0.9)
     assert found.smallest_margin == smallest_margin(97, 7 / 97, power=0.8, confidence=0.9)
     assert found.further_questions == further_questions(2, 5, 97, 0.02, 0.9)
 
 
 def test_a_wrong_answer_that_became_another_wrong_one_is_no_flip_and_is_counted() -> None:
-    base, q4 = answers("base", wrong=10), answers("q4", wrong=10, gains=1, losses=1, missing=1)
+    base, q4 = answers("base", wrong=10), answers("q4", wrong=10, gains=1, losses=1, unanswered=1)
     for place in range(5):  # the gain and four that both have wrong, one of them unanswered
         q4.answers[place].prediction = "another"
     q4.answers[10].prediction = "another"  # the loss
@@ -323,7 +329,7 @@ def test_a_wrong_answer_that_became_another_wrong_one_is_no_flip_and_is_counted(
 
 
 @pytest.mark.parametrize(
-    ("losses", "missing", "further"),
+    ("losses", "unanswered", "further"),
     [
         pytest.param(0, 0, 0, id="decided"),
         pytest.param(3, 0, further_questions(0, 3, 100, 0.05), id="undecided"),
@@ -333,10 +339,10 @@ def test_a_wrong_answer_that_became_another_wrong_one_is_no_flip_and_is_counted(
     ],
 )
 def test_further_questions_are_told_where_they_would_decide(
-    losses: int, missing: int, further: int | None
+    losses: int, unanswered: int, further: int | None
 ) -> None:
     found = only(
-        compared(answers("base"), answers("q4", losses=losses, missing=missing), margin=0.05)
+        compared(answers("base"), answers("q4", losses=losses, unanswered=unanswered), margin=0.05)
     )
     assert (found.verdict is UNDECIDED) is (further != 0)
     assert found.further_questions == further
@@ -361,7 +367,7 @@ def test_asked_until_decided_the_order_of_the_questions_counts() -> None:
     late = answer_set("q4", {a.doc_id: a.scores["acc"] for a in reversed(early.answers)})
     for part, verdict in ((early, WORSE), (late, UNDECIDED)):
         found = only(compared(base, part, until_decided=True, margin=0.05))
-        assert (found.count, found.losses, found.missing) == (30, 10, 0)
+        assert (found.count, found.losses, found.unanswered) == (30, 10, 0)
         assert found.verdict is verdict
         assert found.mcnemar_p is None  # it holds for a fixed number of questions
 
@@ -381,11 +387,11 @@ def test_a_verdict_of_worse_and_its_p_value_agree(sequential: bool) -> None:
         base, q4 = answers("base", of=planned), answer_set("q4", values)
         found = only(compared(base, q4, until_decided=sequential, margin=0.05, confidence=0.9))
         assert (found.verdict is WORSE) == (found.p_worse <= 0.1)
-        verdicts.append((found.verdict, asked < planned, found.missing > 0))
-    for verdict, stopped, missing in itertools.product(
+        verdicts.append((found.verdict, asked < planned, found.unanswered > 0))
+    for verdict, stopped, unanswered in itertools.product(
         (WORSE, UNDECIDED), (False, True), (False, True)
     ):
-        assert (verdict, stopped, missing) in verdicts
+        assert (verdict, stopped, unanswered) in verdicts
 
 
 def test_with_all_questions_asked_the_fixed_test_has_its_share_in_the_p_value() -> None:
@@ -400,7 +406,7 @@ def test_with_all_questions_asked_the_fixed_test_has_its_share_in_the_p_value() 
 
 
 def several(
-    losses: dict[str, tuple[int, ...]], *, missing: dict[str, int] | None = None, **changes: Any
+    losses: dict[str, tuple[int, ...]], *, unanswered: dict[str, int] | None = None, **changes: Any
 ) -> Document:
     """Each variant's losses on benchmarks A, B and so on, of 100 questions that base has right."""
     parts = [
@@ -408,7 +414,7 @@ def several(
             [
                 answers("base"),
                 *[
-                    answers(label, losses=lost[place], missing=(missing or {}).get(label, 0))
+                    answers(label, losses=lost[place], unanswered=(unanswered or {}).get(label, 0))
                     for label, lost in losses.items()
                 ],
             ]
@@ -449,7 +455,7 @@ def test_p_values_of_further_metrics_are_not_corrected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("losses", "missing", "verdict", "worse_on"),
+    ("losses", "unanswered", "verdict", "worse_on"),
     [
         pytest.param((0, 0), 0, NO_WORSE, [], id="no worse on all"),
         pytest.param((0, 3), 0, UNDECIDED, [], id="undecided on one"),
@@ -463,9 +469,9 @@ def test_p_values_of_further_metrics_are_not_corrected() -> None:
     ],
 )
 def test_the_verdict_over_all_benchmarks(
-    losses: tuple[int, ...], missing: int, verdict: Verdict, worse_on: list[str]
+    losses: tuple[int, ...], unanswered: int, verdict: Verdict, worse_on: list[str]
 ) -> None:
-    made = several({"q4": losses}, missing={"q4": missing})
+    made = several({"q4": losses}, unanswered={"q4": unanswered})
     assert made.verdicts == [OverallVerdict(label="q4", verdict=verdict, worse_on=worse_on)]
 
 
@@ -483,7 +489,7 @@ def test_one_more_variant_can_take_a_corrected_verdict_back() -> None:
 
 def test_unanswered_questions_correct_others_by_no_less() -> None:
     """A loss that is not proven, for want of answers, is no step in Holm's correction."""
-    made = several({"q4": (9,), "q2": (14,)}, missing={"q2": 30})
+    made = several({"q4": (9,), "q2": (14,)}, unanswered={"q2": 30})
     assert [(v.label, v.verdict) for v in made.verdicts] == [("q4", UNDECIDED), ("q2", UNDECIDED)]
 
 
@@ -528,8 +534,8 @@ def test_ranks_are_corrected_for_the_number_of_pairs() -> None:
 
 def test_a_rank_that_would_rest_on_unequal_questions_is_none() -> None:
     base, far = answers("base"), answers("far", losses=60)
-    assert tiers(base, far, answers("ill", missing=1)) == []
-    floor = answers("base again", missing=1)
+    assert tiers(base, far, answers("ill", unanswered=1)) == []
+    floor = answers("base again", unanswered=1)
     assert tiers(base, far, floor, noise=["base again"]) == [[["base"], ["far"]]]
 
 

@@ -131,7 +131,7 @@ HOSTILE = {
     "markup": "<script>alert(1)</script>&amp;[red]x[/red]",
     "quotes": "'; DROP TABLE responses; --\"\\",
     "line ends": "a\r\nb\nc\u2028d\u2029e\x85f",
-    "a path that is no UTF-8": "m\udcff.gguf",
+    "a path that is not UTF-8": "m\udcff.gguf",
     "lone surrogates": "\ud800x\udfff \udc80",
     "an escape that is none": r"\ud800 \\udfff \n",
     "beyond the basic plane": "😀\U0010ffff\ufffe\ufeff",
@@ -225,12 +225,14 @@ def test_an_unknown_field_is_refused(tmp_path: Path, place: str) -> None:
 )
 def test_garbage_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.json").write_bytes(content)
-    assert refused(tmp_path / "x.json").startswith(f"{tmp_path / 'x.json'} is no result document:")
+    assert refused(tmp_path / "x.json").startswith(
+        f"{tmp_path / 'x.json'} is not a result document:"
+    )
 
 
 def test_a_document_cut_short_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(encode(example())[:-100])
-    assert "is no result document" in refused(tmp_path / "x.json")
+    assert "is not a result document" in refused(tmp_path / "x.json")
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -294,7 +296,7 @@ def test_an_error_on_either_side_leaves_the_question_out_of_the_comparison() -> 
     lower, upper = tango_interval(1, 1, 3, 0.95)
     (found,) = example().comparisons
     assert (found.benchmark, found.label, found.metric) == ("quiz", "q4", "acc")
-    assert (found.count, found.gains, found.losses, found.missing) == (3, 1, 1, 2)
+    assert (found.count, found.gains, found.losses, found.unanswered) == (3, 1, 1, 2)
     assert (found.difference, found.lower, found.upper) == (0.0, lower, upper)
 
 

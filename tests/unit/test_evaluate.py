@@ -22,9 +22,9 @@ from pajamas_eval.benchmarks.gsm8k import Gsm8k
 from pajamas_eval.benchmarks.mmlu import Mmlu
 from pajamas_eval.errors import RunError, UsageError
 from pajamas_eval.evaluation import evaluate as evaluate_module
-from pajamas_eval.evaluation.answer_collector import NOT_REACHED, GatheredAnswers
+from pajamas_eval.evaluation.answer_collector import NOT_REACHED, AnswerCollector
 from pajamas_eval.evaluation.evaluate import evaluate
-from pajamas_eval.evaluation.run_config import Asked
+from pajamas_eval.evaluation.run_config import RunConfig
 from pajamas_eval.models.spec import ModelSpec
 from pajamas_eval.questions.prepare import prepare
 from pajamas_eval.report.wording.comparison import describe_difference
@@ -53,8 +53,8 @@ class Stub:
 
     opened: list["Stub"]
 
-    def __init__(self, spec: ModelSpec, log: Path | None, patience: float) -> None:
-        del log, patience
+    def __init__(self, spec: ModelSpec, log: Path | None, timeout: float) -> None:
+        del log, timeout
         self.spec, self.label, self.options = spec, spec.label, dict(spec.options)
         self.asked: list[Request] = []
         self.beside: list[str] = []
@@ -90,7 +90,7 @@ class Stub:
         codes = np.frombuffer(text.encode("utf-32-le"), np.int32) + offset
         return np.concatenate([np.array(self.prefix, np.int32), codes])
 
-    def begin_reading(self, requests: Sequence[Request], context_length: int) -> None:
+    def start_tokenizing(self, requests: Sequence[Request], context_length: int) -> None:
         del context_length
         self.reads = requests
 
@@ -119,7 +119,7 @@ class Stub:
             Usage(
                 evaluated_tokens=10 * len(requests),
                 engine_seconds=2.0,
-                packing=f"{len(requests)} at once",
+                batch_digest=f"{len(requests)} at once",
                 notes=["a note"],
             ),
             1000,
@@ -215,7 +215,7 @@ def ask(data: DataSource, *models: ModelSpec, **options: object) -> Document:
         benchmarks,  # type: ignore[arg-type]
         data,
         options.pop("progress", Silent()),  # type: ignore[arg-type]
-        Asked(shots=0, **options),  # type: ignore[arg-type]
+        RunConfig(shots=0, **options),  # type: ignore[arg-type]
     )
 
 
@@ -322,9 +322,9 @@ def likely(log_probability: float) -> LogLikelihoodResult:
     return LogLikelihoodResult(log_probability, False, 1, 1, 5)
 
 
-def gather(data: DataSource) -> GatheredAnswers:
+def gather(data: DataSource) -> AnswerCollector:
     """Answers to six questions; the i-th request has the fingerprint `key(i)`."""
-    gathering = GatheredAnswers(prepare(Mmlu("mmlu_anatomy"), data), [key(i) for i in range(24)])
+    gathering = AnswerCollector(prepare(Mmlu("mmlu_anatomy"), data), [key(i) for i in range(24)])
     assert list(gathering.extend(6)) == [key(i) for i in range(24)]
     return gathering
 
@@ -413,7 +413,7 @@ def test_a_log_probability_that_is_not_finite_is_an_error_and_the_document_holds
     errors = {a.doc_id: a.error for a in answers(document, "q4") if a.error}
     assert errors == {"anatomy/3": f"the runtime gave a log-probability of {value}"}
     (comparison,) = (c for c in document.comparisons if c.metric == "acc")
-    assert (comparison.count, comparison.missing) == (5, 1)
+    assert (comparison.count, comparison.unanswered) == (5, 1)
     assert comparison.choice_kl is not None
     assert comparison.choice_kl.count == 5
     write(document, tmp_path / "x.json")
@@ -503,8 +503,8 @@ def test_all_models_use_the_least_context_length(data: DataSource, stubs: list[S
 
 
 def test_the_digest_of_the_prompts_tells_runs_apart(data: DataSource) -> None:
-    whole, again = (ask(data, model("a")).fairness.prompts for _ in range(2))
-    part = ask(data, model("a"), limit=3).fairness.prompts
+    whole, again = (ask(data, model("a")).fairness.prompt_digest for _ in range(2))
+    part = ask(data, model("a"), limit=3).fairness.prompt_digest
     assert whole == again != part
 
 
@@ -649,16 +649,16 @@ def test_the_costs_of_all_looks_are_added(many: DataSource) -> None:
     assert (same.evaluated_tokens, same.engine_seconds) == (10 * 4 * 100, 4.0)
     assert (broken.evaluated_tokens, broken.engine_seconds) == (10 * 4 * 50, 2.0)
     assert same.notes == ["a note"] * 2
-    assert broken.packing == "200 at once"
-    assert len({base.packing, same.packing}) == 1  # two looks of 50 questions each
-    assert same.packing not in ("", broken.packing)
+    assert broken.batch_digest == "200 at once"
+    assert len({base.batch_digest, same.batch_digest}) == 1  # two looks of 50 questions each
+    assert same.batch_digest not in ("", broken.batch_digest)
 
 
 def test_a_question_that_fails_is_asked_no_more_and_ends_nothing(many: DataSource) -> None:
     document = early(many, model("base"), model("q4", failures=range(0, 240, 30)))
     assert counts(document) == {"base": 240, "q4": 240}
     (comparison,) = document.comparisons
-    assert (comparison.missing, comparison.verdict) == (8, Verdict.UNDECIDED)
+    assert (comparison.unanswered, comparison.verdict) == (8, Verdict.UNDECIDED)
 
 
 def test_a_variant_that_dies_between_looks_keeps_its_answers_and_the_others_go_on(

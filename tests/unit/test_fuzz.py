@@ -252,7 +252,7 @@ def test_parquet(tmp_path: Path, name: str, change: Callable[[bytes], bytes]) ->
 )
 def test_parquet_that_is_none(tmp_path: Path, content: bytes) -> None:
     write(tmp_path, "gsm8k", "parquet", content)
-    with pytest.raises(UsageError, match="is no readable parquet file"):
+    with pytest.raises(UsageError, match="is not a readable parquet file"):
         ask("gsm8k", tmp_path)
 
 
@@ -427,7 +427,7 @@ def test_numbers_of_runs(tmp_path: Path, whole_store: bytes, first: str, second:
 @few
 @given(
     option=st.sampled_from(
-        ["--limit", "--shots", "--seed", "--margin", "--confidence", "--patience", "-b"]
+        ["--limit", "--shots", "--seed", "--margin", "--confidence", "--timeout", "-b"]
     ),
     value=NUMBERS,
 )

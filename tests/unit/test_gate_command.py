@@ -14,7 +14,7 @@ from gate_cases import pair
 
 from pajamas_eval.cli import main
 from pajamas_eval.evaluation import session
-from pajamas_eval.evaluation.run_config import Asked
+from pajamas_eval.evaluation.run_config import RunConfig
 from pajamas_eval.results import file as documents
 from pajamas_eval.results.document import Document
 
@@ -53,11 +53,11 @@ def failed(made: Document, number: int) -> Document:
     ("made", "code", "end"),
     [
         (pair(200), 0, "q4: passed (1 passed)\n"),
-        (pair(200, losses=50), 1, "q4: broken (1 broken)\n"),
+        (pair(200, losses=50), 1, "q4: failed (1 failed)\n"),
         (pair(20), 3, "q4: undecided (1 undecided)\n"),
         (failed(pair(200), 1), 4, "q4: undecided (1 not measured)\n"),
         (failed(pair(200), 0), 4, "q4: undecided (1 not measured)\n"),
-        (failed(pair(200, losses=50), 1), 4, "q4: broken (1 broken)\n"),
+        (failed(pair(200, losses=50), 1), 4, "q4: failed (1 failed)\n"),
     ],
 )
 def test_the_exit_code_says_what_the_last_line_says(made: Document, code: int, end: str) -> None:
@@ -91,7 +91,7 @@ def test_a_result_that_is_none_is_one_line() -> None:
     Path("r.json").write_text("{}")
     result = gate("--gate", "g.toml", "--result", "r.json")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("Error: r.json is no result document")
+    assert result.stderr.startswith("Error: r.json is not a result document")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ class Ran:
         self.paths: list[str] = []
         self.benchmarks: list[str] = []
         self.folder: Path | None = None
-        self.asked: Asked | None = None
+        self.asked: RunConfig | None = None
         self.result = pair(200)
 
     def __call__(
@@ -162,7 +162,7 @@ class Ran:
         benchmarks: Sequence[Any],
         data: Any,
         _: object,
-        asked: Asked,
+        asked: RunConfig,
         __: object,
     ) -> Document:
         self.labels = [spec.label for spec in specs]
@@ -207,7 +207,7 @@ exact = true
     assert ran.paths == ["sub/two.gguf", "sub/one.gguf", "org/name"]
     assert ran.benchmarks == ["mmlu", "gsm8k"]
     assert ran.folder == Path("sub/sets")
-    assert ran.asked == Asked(
+    assert ran.asked == RunConfig(
         limit=50, shots=2, seed=7, apply_chat_template=True, exact=True, margin=0.05
     )
 
@@ -220,7 +220,7 @@ def test_what_the_command_line_says_comes_first(ran: Ran, folder: Path) -> None:
     assert ran.labels == ["two", "one"]
     assert ran.benchmarks == ["mmlu", "gsm8k"]
     assert ran.folder == folder / "mine"
-    assert ran.asked == Asked(limit=5, seed=7, margin=0.05, until_decided=True)
+    assert ran.asked == RunConfig(limit=5, seed=7, margin=0.05, until_decided=True)
 
 
 def test_models_named_on_the_command_line(ran: Ran, folder: Path) -> None:
@@ -283,7 +283,7 @@ def test_github_gets_its_summary_and_annotations(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     result = judged(pair(200, losses=50))
     assert result.exit_code == 1
-    assert Path("summary.md").read_text("utf-8").startswith("# Before\n### q4&#58; broken")
+    assert Path("summary.md").read_text("utf-8").startswith("# Before\n### q4&#58; failed")
     assert result.stdout.splitlines()[-1].startswith("::error title=q4%3A pajamas_knowledge")
 
 

@@ -176,12 +176,12 @@ MMLU = f"{GATE}[gate.benchmarks.mmlu]\n"
             "until_decided stops at the one margin of [gate]",
         ),
         # no TOML
-        ("[gate", "no TOML: Expected ']' at the end of a table declaration"),
-        ("[gate]\nmargin = 1\nmargin = 2", "no TOML: Cannot overwrite a value"),
+        ("[gate", "not TOML: Expected ']' at the end of a table declaration"),
+        ("[gate]\nmargin = 1\nmargin = 2", "not TOML: Cannot overwrite a value"),
         (f"[gate]\nmargin{'.a' * 2_000} = 1", "expected `float`, got `object`"),
         (f"[gate]\n{'a' * 50_000} = 1", "[gate] has no key 'aaaa"),
         (f"a = {'[' * 10_000}", "its values are nested too deep"),
-        (f"a = {'9' * 5_000}", "no TOML: Exceeds the limit"),
+        (f"a = {'9' * 5_000}", "not TOML: Exceeds the limit"),
         ("#" * (SIZE_LIMIT_BYTES + 1), "too large for a gate file, over 100000 bytes"),
     ],
 )
@@ -212,7 +212,7 @@ def test_a_gate_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert refused(absent) == f"Error: cannot read {absent}: No such file or directory\n"
     assert refused(tmp_path) == f"Error: cannot read {tmp_path}: Is a directory\n"
     (tmp_path / "latin.toml").write_bytes(b"[gate]\n# \xe9t\xe9\nmargin = 1")
-    assert "no TOML: 'utf-8' codec can't decode" in refused(tmp_path / "latin.toml")
+    assert "not TOML: 'utf-8' codec can't decode" in refused(tmp_path / "latin.toml")
 
 
 KEYS = st.sampled_from(

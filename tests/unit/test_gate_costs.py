@@ -67,11 +67,11 @@ def no_answers_of_the_baseline(made: Document) -> None:
 
 
 def stored(made: Document) -> None:
-    made.benchmarks[0].answer_sets[1].reused = 1
+    made.benchmarks[0].answer_sets[1].cached_responses = 1
 
 
 def baseline_stored(made: Document) -> None:
-    made.benchmarks[0].answer_sets[0].reused = 1
+    made.benchmarks[0].answer_sets[0].cached_responses = 1
 
 
 def no_memory(made: Document) -> None:
@@ -151,7 +151,7 @@ def test_a_metric_that_the_run_lacks_is_never_passed() -> None:
 
 
 def test_no_common_answer_proves_nothing() -> None:
-    finding = only(pair(0, missing=50), Gate(margin=50.0))
+    finding = only(pair(0, unanswered=50), Gate(margin=50.0))
     assert (finding.outcome, finding.figure) == (NOT_MEASURED, None)
     assert finding.reason == "no question was answered by both"
 

@@ -112,34 +112,34 @@ def test_too_few_questions_decide_nothing_whatever_they_show(losses: int) -> Non
 def test_the_questions_that_count_are_those_that_both_answered() -> None:
     required = on_knowledge(margin=5.0, min_questions=200)
     assert only(pair(200), required).outcome is PASSED
-    assert only(pair(199, missing=1), required).outcome is UNDECIDED
+    assert only(pair(199, unanswered=1), required).outcome is UNDECIDED
 
 
 def test_unanswered_questions_that_could_change_a_pass_leave_it_undecided() -> None:
     assert only(pair(200), Gate(margin=5.0)).outcome is PASSED
-    assert only(pair(200, missing=2), Gate(margin=5.0)).outcome is PASSED
-    finding = only(pair(200, missing=20), Gate(margin=5.0))
+    assert only(pair(200, unanswered=2), Gate(margin=5.0)).outcome is PASSED
+    finding = only(pair(200, unanswered=20), Gate(margin=5.0))
     assert finding.outcome is UNDECIDED
     assert finding.reason == "unanswered questions could change it: 20"
 
 
 def test_unanswered_questions_that_could_change_a_failure_leave_it_undecided() -> None:
     assert only(pair(200, losses=24), Gate(margin=5.0)).outcome is BROKEN
-    finding = only(pair(200, losses=24, missing=20), Gate(margin=5.0))
+    finding = only(pair(200, losses=24, unanswered=20), Gate(margin=5.0))
     assert finding.outcome is UNDECIDED
     assert finding.reason == "unanswered questions could change it: 20"
 
 
-@pytest.mark.parametrize("missing", [1, 10, 40])
+@pytest.mark.parametrize("unanswered", [1, 10, 40])
 @pytest.mark.parametrize("losses", [0, 3, 15, 30])
 @pytest.mark.parametrize("margin", [1.0, 5.0])
 def test_no_unanswered_question_could_have_turned_what_was_decided(
-    losses: int, missing: int, margin: float
+    losses: int, unanswered: int, margin: float
 ) -> None:
-    outcome = only(pair(200, losses=losses, missing=missing), Gate(margin=margin)).outcome
+    outcome = only(pair(200, losses=losses, unanswered=unanswered), Gate(margin=margin)).outcome
     possible = {
-        non_inferiority(gained, losses + missing - gained, 200 + missing, margin / 100)
-        for gained in range(missing + 1)
+        non_inferiority(gained, losses + unanswered - gained, 200 + unanswered, margin / 100)
+        for gained in range(unanswered + 1)
     }
     if outcome is PASSED:
         assert possible == {Verdict.NO_WORSE}
@@ -168,7 +168,7 @@ def test_flips_are_proven_by_wilsons_bounds(flips: int, outcome: Outcome) -> Non
 
 
 def test_unanswered_questions_may_all_be_flips_or_none() -> None:
-    finding = only(pair(200, losses=2, missing=10), on_knowledge(max_flips=5.0))
+    finding = only(pair(200, losses=2, unanswered=10), on_knowledge(max_flips=5.0))
     assert finding.outcome is UNDECIDED
     assert finding.lower == wilson_interval(2, 210, 0.9)[0]
     assert finding.upper == wilson_interval(12, 210, 0.9)[1]
@@ -202,13 +202,13 @@ def test_the_mean_divergence_is_proven_by_its_one_sided_bounds(
 
 
 def test_an_unanswered_question_may_diverge_by_any_amount() -> None:
-    made = pair(200, kl=[0.01, 0.05] * 100, missing=1)
+    made = pair(200, kl=[0.01, 0.05] * 100, unanswered=1)
     finding = only(made, on_knowledge(max_mean_kl=0.05))
     assert finding.outcome is UNDECIDED
     assert finding.reason == "unanswered questions could change it: 1"
     assert only(made, on_knowledge(max_mean_kl=0.01)).outcome is BROKEN
     assert only(
-        pair(200, kl=[0.03] * 200, missing=150), on_knowledge(max_mean_kl=0.02)
+        pair(200, kl=[0.03] * 200, unanswered=150), on_knowledge(max_mean_kl=0.02)
     ).outcome is (UNDECIDED)
 
 

@@ -59,7 +59,7 @@ q4 against original
 
  requirement                     measured [bounds]               required           verdict
  ───────────────────────────────────────────────────────────────────────────────────────────────
- pajamas_knowledge acc margin    −13.50 points [−18.33, −9.30]   > −5 points        broken
+ pajamas_knowledge acc margin    −13.50 points [−18.33, −9.30]   > −5 points        failed
  pajamas_knowledge max_mean_kl   0.03 nats [0.0277, 0.0323]      ≤ 0.031 nats       undecided
  max_memory_ratio                                                ≤ 0.6 × baseline   not measured
  max_size_ratio                  1 × baseline                    ≤ 1 × baseline     passed
@@ -67,7 +67,7 @@ q4 against original
 pajamas_knowledge max_mean_kl: about 898 further questions would decide it.
 max_memory_ratio: the run did not measure it.
 
-q4: broken (1 passed, 1 broken, 1 undecided, 1 not measured)
+q4: failed (1 passed, 1 failed, 1 undecided, 1 not measured)
 """
     )
 
@@ -115,7 +115,7 @@ def test_a_title_is_not_wrapped_at_the_width_of_its_table() -> None:
 
 def test_one_line_says_what_it_comes_to() -> None:
     _, findings = example()
-    assert conclusion("q4", findings[:1]) == "q4: broken (1 broken)"
+    assert conclusion("q4", findings[:1]) == "q4: failed (1 failed)"
     assert conclusion("q4", findings[-1:]) == "q4: passed (1 passed)"
     assert conclusion("q4", findings[-2:]) == "q4: undecided (1 passed, 1 not measured)"
 
@@ -136,13 +136,13 @@ def test_a_suite_for_each_variant_and_a_case_for_each_requirement() -> None:
     assert [suite.attrib[key] for key in ("tests", "failures", "errors")] == ["4", "2", "1"]
     found = {case.attrib["name"]: [(r.tag, r.attrib["type"]) for r in case] for case in suite}
     assert found == {
-        "pajamas_knowledge acc margin": [("failure", "broken")],
+        "pajamas_knowledge acc margin": [("failure", "failed")],
         "pajamas_knowledge max_mean_kl": [("failure", "undecided")],
         "max_memory_ratio": [("error", "not measured")],
         "max_size_ratio": [],
     }
     assert suite[0][0].attrib["message"] == (
-        "pajamas_knowledge acc margin broken: −13.50 points [−18.33, −9.30], required > −5 points"
+        "pajamas_knowledge acc margin failed: −13.50 points [−18.33, −9.30], required > −5 points"
     )
 
 
@@ -159,7 +159,7 @@ def test_foreign_text_breaks_no_xml() -> None:
 def test_the_step_summary_is_a_table() -> None:
     made, findings = example()
     first, *_, last = markdown(findings, made.baseline).rstrip().splitlines()
-    assert first == "### q4&#58; broken (1 passed, 1 broken, 1 undecided, 1 not measured)"
+    assert first == "### q4&#58; failed (1 passed, 1 failed, 1 undecided, 1 not measured)"
     assert last == "| max&#95;size&#95;ratio | 1 × baseline | ≤ 1 × baseline | passed |  |"
 
 
@@ -175,7 +175,7 @@ def test_foreign_text_is_neither_markdown_nor_html() -> None:
 def test_proven_faults_are_errors_and_open_questions_warnings() -> None:
     _, findings = example()
     assert list(annotations(findings)) == [
-        "::error title=q4%3A pajamas_knowledge acc margin::pajamas_knowledge acc margin broken: "
+        "::error title=q4%3A pajamas_knowledge acc margin::pajamas_knowledge acc margin failed: "
         "−13.50 points [−18.33, −9.30], required > −5 points",
         "::warning title=q4%3A pajamas_knowledge max_mean_kl::pajamas_knowledge max_mean_kl "
         "undecided: 0.03 nats [0.0277, 0.0323], required ≤ 0.031 nats; about 898 further "

@@ -1,4 +1,4 @@
-"""What a respondent makes of a worker that answers, hangs, dies or gives too little."""
+"""What a runner makes of a worker that answers, hangs, dies or gives too little."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from pajamas_eval.api.results import Failure, GenerationResult, Result
 from pajamas_eval.api.runtime import Usage
 from pajamas_eval.benchmarks.gsm8k import Gsm8k, WordProblem
 from pajamas_eval.errors import RunError, StoreError, UsageError, WorkerDiedError, WorkerHungError
-from pajamas_eval.evaluation.model_runner import MOST_LOST, PARTS, Respondent, Response
+from pajamas_eval.evaluation.model_runner import MOST_LOST, PARTS, ModelRunner, Response
 from pajamas_eval.models.spec import ModelSpec
 from pajamas_eval.questions.prepare import Question, QuestionSet
 from pajamas_eval.results.document import AnswerSet
@@ -159,20 +159,20 @@ def key(number: int) -> bytes:
 
 
 class Case:
-    """A respondent on a stub, with all it is told and tells."""
+    """A runner on a stub, with all it is told and tells."""
 
     def __init__(
         self, stub: Stub, *sets: QuestionSet, memory: Memory | ModelResponses | None = None
     ) -> None:
         self.stub, self.progress = stub, Steps()
-        self.respondent = Respondent(
+        self.runner = ModelRunner(
             stub,  # type: ignore[arg-type]
             64,
             self.progress,
             {s.name: [key(int(q.gold)) for q in s.questions] for s in sets},
             memory,
         )
-        self.record = self.respondent.record
+        self.record = self.runner.record
 
 
 def one(
@@ -181,7 +181,7 @@ def one(
     """Asks all at once."""
     asked = questions(numbers)
     case = Case(Stub(behaviour), asked, memory=memory)
-    return case, case.respondent.ask(asked)
+    return case, case.runner.ask(asked)
 
 
 def lost(answers: AnswerSet) -> list[int]:
@@ -193,7 +193,7 @@ def dies() -> WorkerDiedError:
 
 
 def hangs() -> WorkerHungError:
-    return WorkerHungError("m: no sign of life")
+    return WorkerHungError("m: no heartbeat")
 
 
 # -- answers ---------------------------------------------------------------------------------------
@@ -203,7 +203,11 @@ def test_all_are_asked_in_one_call_and_cost_what_the_worker_says() -> None:
     case, answers = one(right, range(10))
     assert case.stub.asked == [list(range(10))]
     assert [a.prediction for a in answers.answers] == [str(n) for n in range(10)]
-    assert (answers.evaluated_tokens, answers.engine_seconds, answers.reused) == (100, 1.0, 0)
+    assert (answers.evaluated_tokens, answers.engine_seconds, answers.cached_responses) == (
+        100,
+        1.0,
+        0,
+    )
     assert case.record.load_seconds == 0.25
     assert case.progress.done == 10
 
@@ -218,10 +222,10 @@ def test_requests_that_read_alike_are_asked_once() -> None:
 def test_more_questions_later_ask_only_what_is_new() -> None:
     asked = questions(range(6))
     case = Case(Stub(), asked)
-    assert len(case.respondent.ask(asked, 2).answers) == 2
-    assert len(case.respondent.ask(asked, 2).answers) == 2
-    assert len(case.respondent.ask(asked, 5).answers) == 5
-    assert lost(case.respondent.ask(asked)) == []
+    assert len(case.runner.ask(asked, 2).answers) == 2
+    assert len(case.runner.ask(asked, 2).answers) == 2
+    assert len(case.runner.ask(asked, 5).answers) == 5
+    assert lost(case.runner.ask(asked)) == []
     assert case.stub.asked == [[0, 1], [2, 3, 4], [5]]
     assert case.stub.loads == 1
 
@@ -241,7 +245,7 @@ def test_an_answer_that_comes_twice_fails_the_model_and_keeps_the_others() -> No
 
     asked, memory = questions(range(3)), Memory()
     case = Case(Twice(), asked, memory=memory)
-    assert lost(case.respondent.ask(asked)) == [2]
+    assert lost(case.runner.ask(asked)) == [2]
     assert case.record.error == (
         "m: the stub runtime answered request 0 of 3 twice, or was never asked it"
     )
@@ -258,7 +262,7 @@ def test_an_answer_that_was_not_asked_for_is_nobodys(index: int) -> None:
 
     asked = questions(range(3))
     case = Case(Beyond(), asked)
-    assert lost(case.respondent.ask(asked)) == [0, 1, 2]
+    assert lost(case.runner.ask(asked)) == [0, 1, 2]
     assert f"answered request {index} of 3 twice, or was never asked it" in str(case.record.error)
 
 
@@ -271,7 +275,7 @@ def test_the_request_that_hangs_is_found_with_few_restarts(count: int, place: fl
     culprit = round((count - 1) * place)
     case, answers = one(lambda n, _: hangs() if n == culprit else right(n, 1), range(count))
     assert lost(answers) == [culprit]
-    assert answers.answers[culprit].error == "m: no sign of life"
+    assert answers.answers[culprit].error == "m: no heartbeat"
     assert case.record.error is None
     steps = 1  # each of which divides what is left by PARTS
     while PARTS**steps < count - culprit:
@@ -296,9 +300,9 @@ def test_a_model_that_hangs_on_too_many_has_failed_and_keeps_its_answers() -> No
     bad = set(range(10, 20))
     memory = Memory()
     case, answers = one(lambda n, _: hangs() if n in bad else right(n, 1), range(30), memory)
-    assert case.record.error == "m: no sign of life"
+    assert case.record.error == "m: no heartbeat"
     assert not set(range(10)) & set(lost(answers))
-    assert sum(a.error == "m: no sign of life" for a in answers.answers) == MOST_LOST
+    assert sum(a.error == "m: no heartbeat" for a in answers.answers) == MOST_LOST
     assert set(memory.responses) == {key(n) for n in range(30) if n not in lost(answers)}
 
 
@@ -317,7 +321,7 @@ def test_a_hang_after_the_last_answer_loses_nothing_and_loads_nothing_again() ->
     stub = Stub()
     stub.at_end = [hangs()]
     case = Case(stub, asked)
-    assert lost(case.respondent.ask(asked)) == []
+    assert lost(case.runner.ask(asked)) == []
     assert (case.record.error, stub.loads) == (None, 1)
 
 
@@ -326,20 +330,20 @@ def test_a_hang_while_loading_is_tried_once_more() -> None:
     stub = Stub()
     stub.at_load = [hangs()]
     case = Case(stub, asked)
-    assert lost(case.respondent.ask(asked)) == []
+    assert lost(case.runner.ask(asked)) == []
     assert (stub.loads, stub.restarts) == (2, 1)
     assert stub.asked == [list(range(100))], "no request is to blame"
 
 
 def test_a_model_that_never_loads_is_not_waited_for_again_and_again() -> None:
-    """An hour each: the patience of loading is long."""
+    """An hour each: the timeout of loading is long."""
     asked = questions(range(100))
     stub = Stub()
     stub.at_load = [hangs() for _ in range(99)]
     case = Case(stub, asked)
-    assert lost(case.respondent.ask(asked)) == list(range(100))
+    assert lost(case.runner.ask(asked)) == list(range(100))
     assert (stub.loads, stub.restarts) == (2, 1)
-    assert case.record.error == "m: no sign of life"
+    assert case.record.error == "m: no heartbeat"
 
 
 # -- a worker that dies ----------------------------------------------------------------------------
@@ -375,8 +379,8 @@ def test_it_is_started_again_once_in_a_run_and_not_once_in_a_benchmark() -> None
 
     first, second = questions(range(6)), questions(range(100, 106), "other")
     case = Case(Stub(twice), first, second)
-    assert lost(case.respondent.ask(first)) == []
-    assert lost(case.respondent.ask(second)) == [3, 4, 5]
+    assert lost(case.runner.ask(first)) == []
+    assert lost(case.runner.ask(second)) == [3, 4, 5]
     assert case.record.error == "m: the worker process died"
 
 
@@ -385,7 +389,7 @@ def test_a_death_after_the_last_answer_loads_nothing_again() -> None:
     stub = Stub()
     stub.at_end = [dies()]
     case = Case(stub, asked)
-    assert lost(case.respondent.ask(asked)) == []
+    assert lost(case.runner.ask(asked)) == []
     assert (case.record.error, stub.loads) == (None, 1)
 
 
@@ -395,7 +399,7 @@ def test_one_that_cannot_be_opened_again_has_failed(error: Exception) -> None:
     stub = Stub(lambda n, _: dies() if n == 3 else right(n, 1))
     stub.at_open = [error]
     case = Case(stub, asked)
-    assert lost(case.respondent.ask(asked)) == [3, 4]
+    assert lost(case.runner.ask(asked)) == [3, 4]
     assert case.record.error == str(error)
 
 
@@ -409,8 +413,8 @@ def test_another_error_fails_the_model_at_once(error: Exception) -> None:
 def test_a_model_that_has_failed_is_asked_nothing_more() -> None:
     first, second = questions(range(3)), questions(range(100, 103), "other")
     case = Case(Stub(lambda n, _: RunError("broken")), first, second)
-    case.respondent.ask(first)
-    assert lost(case.respondent.ask(second)) == [0, 1, 2]
+    case.runner.ask(first)
+    assert lost(case.runner.ask(second)) == [0, 1, 2]
     assert case.stub.asked == [[0, 1, 2]]
 
 
@@ -423,7 +427,7 @@ def test_what_is_stored_is_not_asked_for() -> None:
     case, answers = one(right, range(6), memory)
     assert case.stub.asked == [[1, 3, 5]]
     assert lost(answers) == []
-    assert answers.reused == 3
+    assert answers.cached_responses == 3
     assert len(memory.looked_up) == 1, "in one look-up"
     assert case.progress.done == 6
 
@@ -469,8 +473,8 @@ def test_each_group_is_stored_before_the_next_is_waited_for() -> None:
 def test_what_was_asked_in_another_benchmark_is_found_in_the_store() -> None:
     first, second = questions([1, 2, 3]), questions([2, 3, 4], "other")
     case = Case(Stub(), first, second, memory=Memory())
-    case.respondent.ask(first)
-    assert lost(case.respondent.ask(second)) == []
+    case.runner.ask(first)
+    assert lost(case.runner.ask(second)) == []
     assert case.stub.asked == [[1, 2, 3], [4]]
 
 
@@ -479,8 +483,8 @@ def test_a_model_that_has_failed_shows_what_is_stored_of_later_benchmarks() -> N
     memory = Memory()
     memory.responses = {key(n): right(n, 1) for n in (101, 103)}  # type: ignore[misc]
     case = Case(Stub(lambda n, _: RunError("broken")), first, second, memory=memory)
-    case.respondent.ask(first)
-    assert lost(case.respondent.ask(second)) == [0, 2]
+    case.runner.ask(first)
+    assert lost(case.runner.ask(second)) == [0, 2]
     assert case.stub.asked == [[0, 1, 2]]
 
 
@@ -492,12 +496,12 @@ def test_a_store_that_fails_is_not_the_models_failure() -> None:
     asked = questions(range(3))
     case = Case(Stub(), asked, memory=Full())
     with pytest.raises(StoreError, match="the disk is full"):
-        case.respondent.ask(asked)
+        case.runner.ask(asked)
     assert case.record.error is None
 
 
 def test_the_real_store_gives_back_what_a_dead_worker_answered(tmp_path: Path) -> None:
-    """Two respondents, as of two runs: the second computes exactly what the first did not."""
+    """Two runners, as of two runs: the second computes exactly what the first did not."""
     asked = questions(range(10))
     model = ModelIdentity(digest="d", runtime="stub", versions={}, settings={})
     with Store.open(tmp_path / "s.sqlite") as store:
@@ -505,9 +509,9 @@ def test_the_real_store_gives_back_what_a_dead_worker_answered(tmp_path: Path) -
         for stub in stubs:
             run = store.runs.begin({}, machine={}, versions={})
             case = Case(stub, asked, memory=ModelResponses(store, run, model, "m"))
-            answers = case.respondent.ask(asked)
+            answers = case.runner.ask(asked)
             store.runs.finish(run, "finished")
         assert stubs[1].asked == [[6, 7, 8, 9]]
         assert lost(answers) == []
-        assert answers.reused == 6
+        assert answers.cached_responses == 6
         assert [(r.computed, r.duplicates) for r in store.runs.all()] == [(6, 0), (4, 0)]

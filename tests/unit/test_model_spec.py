@@ -66,7 +66,7 @@ def test_a_split_gguf_file_with_a_part_missing(tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     message = refused(touch(tmp_path / "model.bin"))
-    assert "is no model: expected a .gguf file, a folder, a .toml or a .py" in message
+    assert "is not a model: expected a .gguf file, a folder, a .toml or a .py" in message
 
 
 # -- folders -------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def test_the_current_folder_has_its_own_name(
 
 
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
-    assert refused(tmp_path) == f"{tmp_path} is no model folder: it has no config.json"
+    assert refused(tmp_path) == f"{tmp_path} is not a model folder: it has no config.json"
 
 
 def test_a_folder_of_gguf_files_names_them(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_folder_with_a_broken_configuration(tmp_path: Path, content: str, comp
 def test_a_folder_with_broken_weights(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(content)
-    assert "no readable safetensors file" in refused(tmp_path)
+    assert "not a readable safetensors file" in refused(tmp_path)
 
 
 # -- the hub, and nothing at all -----------------------------------------------------------
@@ -145,7 +145,7 @@ def test_a_hub_id() -> None:
 
 @pytest.mark.parametrize("text", ["nothing", "a/b/c", "/no/such/folder", "org/na me", "q4="])
 def test_what_is_no_file_no_folder_and_no_hub_id(text: str) -> None:
-    assert "is no file, no folder and no hub id (org/name)" in refused(text)
+    assert "is not a file, a folder or a hub id (org/name)" in refused(text)
 
 
 @pytest.mark.parametrize("text", ["", " ", "q4= ", "a\0b", "q4=\0"])
@@ -154,7 +154,7 @@ def test_an_empty_name_and_one_with_a_nul(text: str) -> None:
 
 
 def test_a_name_too_long_for_a_path() -> None:
-    assert "is no file" in refused("x" * 5000)
+    assert "is not a file" in refused("x" * 5000)
 
 
 # -- runtime[key=value] --------------------------------------------------------------------
@@ -206,7 +206,7 @@ def test_options_that_cannot_be_read(text: str) -> None:
 
 
 def test_an_option_that_stands_twice() -> None:
-    assert "'n_ctx' stands twice" in refused("gguf[path=m,n_ctx=1,n_ctx=2]")
+    assert "duplicate 'n_ctx'" in refused("gguf[path=m,n_ctx=1,n_ctx=2]")
 
 
 # -- config files --------------------------------------------------------------------------

@@ -379,7 +379,7 @@ def test_a_template_reaches_no_attribute_of_python() -> None:
 
 
 def test_a_template_that_is_no_jinja() -> None:
-    with pytest.raises(UsageError, match="no valid Jinja"):
+    with pytest.raises(UsageError, match="not valid Jinja"):
         ChatTemplate("{% if %}", "", "")
 
 
@@ -500,7 +500,7 @@ def test_a_bad_row_of_a_parquet_file_is_named(tmp_path: Path) -> None:
 def test_a_parquet_file_that_is_none_is_named(tmp_path: Path) -> None:
     data = write(tmp_path / "gsm8k")
     (tmp_path / "gsm8k" / "test.parquet").write_bytes(b"PAR1, but no more")
-    assert "is no readable parquet file" in refused(Gsm8k("gsm8k"), data, shots=0)
+    assert "is not a readable parquet file" in refused(Gsm8k("gsm8k"), data, shots=0)
 
 
 def test_a_missing_split_is_named(tmp_path: Path) -> None:

@@ -82,12 +82,12 @@ quiz: 100 of 250 questions, 0-shot
  q4      57.0 [47.2, 66.3]   −3.0 [−9.5, +2.7]     2/5   undecided         0     66,666
  q2      59.2 [49.3, 68.4]   ±0.0 [−3.8, +3.8]     0/0   undecided         2      2,000
 
-q4 is undecided: 7 of 100 questions flip (7.0 %, 95 % interval 3.4 to 13.7), 2 to right and 5 \
-to wrong (McNemar p = 0.45); difference −3.0 points, 95 % interval −9.5 to +2.7. About 354 \
+q4 is undecided: 7 of 100 questions flip (7.0 %, 95 % interval 3.4 to 13.7), 2 fixed, 5 \
+broken (McNemar p = 0.45); difference −3.0 points, 95 % interval −9.5 to +2.7. About 354 \
 further questions would decide; the benchmark has 150 more. With 100 questions and 7.0 % \
 discordance the smallest margin this set can certify with 80 % power is 6.6 points.
 q4: 1 prompt did not fit in the context and lost text on the left
-q2 is undecided: right and wrong on the same 98 questions as the baseline; difference ±0.0 \
+q2 is undecided: same correctness on all 98 questions as the baseline; difference ±0.0 \
 points, 95 % interval −3.8 to +3.8. 2 questions without an answer count against either verdict. \
 About 170 further questions would decide; the benchmark has 150 more. With 98 questions and 0.0 % \
 discordance the smallest margin this set can certify with 80 % power is 2.7 points.
@@ -204,7 +204,7 @@ def test_what_became_of_generated_texts_is_counted_at_any_width() -> None:
     summarize(made)
     for width in (60, 200):
         lines = [line.split() for line in shown(made, width=width).splitlines()]
-        start = lines.index(["quiz:", "what", "became", "of", "the", "generated", "texts"])
+        start = lines.index(["quiz:", "answer", "extraction"])
         table = lines[start : start + 8]
         assert ["cut"] in table
         assert ["model", "correct", "wrong", "unparsed", "off", "errors"] in table
@@ -282,7 +282,7 @@ def sentence(sets: list[AnswerSet], **settings: Any) -> str:
             pairs(2, 5, 93),
             0.01,
             "q4 is undecided: 7 of 100 questions flip (7.0 %, 95 % interval 3.4 to 13.7), 2 "
-            "to right and 5 to wrong (McNemar p = 0.45); difference −3.0 points, 95 % "
+            "fixed, 5 broken (McNemar p = 0.45); difference −3.0 points, 95 % "
             "interval −9.5 to +2.7. About 354 further questions would decide; the benchmark "
             "has no more. With 100 questions and 7.0 % discordance the smallest margin this set "
             "can certify with 80 % power is 6.6 points.",
@@ -290,20 +290,20 @@ def sentence(sets: list[AnswerSet], **settings: Any) -> str:
         (
             pairs(0, 0, 100),
             0.05,
-            "q4 is no worse: right and wrong on the same 100 questions as the baseline; "
+            "q4 is no worse: same correctness on all 100 questions as the baseline; "
             "difference ±0.0 points, 95 % interval −3.7 to +3.7.",
         ),
         (
             pairs(0, 30, 70),
             0.01,
             "q4 is worse: 30 of 100 questions flip (30.0 %, 95 % interval 21.9 to 39.6), 0 "
-            "to right and 30 to wrong (McNemar p < 0.001); difference −30.0 points, 95 % "
+            "fixed, 30 broken (McNemar p < 0.001); difference −30.0 points, 95 % "
             "interval −39.6 to −21.9.",
         ),
         (
             pairs(0, 0, 1),
             0.01,
-            "q4 is undecided: right and wrong on the same 1 question as the baseline; "
+            "q4 is undecided: same correctness on all 1 question as the baseline; "
             "difference ±0.0 points, 95 % interval −79.3 to +79.3. About 267 further "
             "questions would decide; the benchmark has no more. With 1 question and 0.0 % "
             "discordance the smallest margin this set can certify with 80 % power is 73.0 points.",
@@ -330,7 +330,7 @@ def test_nothing_in_common_is_said() -> None:
 def test_wrong_answers_that_changed_are_counted() -> None:
     sets = pairs(0, 0, 5, wrong=3)
     sets[1].answers[6].prediction = "another"
-    assert "1 wrong answer changed." in sentence(sets)
+    assert "1 different wrong answer." in sentence(sets)
 
 
 def test_the_noise_floor_is_set_beside_the_flips() -> None:
@@ -340,7 +340,7 @@ def test_the_noise_floor_is_set_beside_the_flips() -> None:
     made.models[1].noise_floor = True
     summarize(made)
     floor, variant = of_benchmark(made, made.benchmarks[0])
-    assert floor.startswith("base again, the baseline's own weights run otherwise, shows the")
+    assert floor.startswith("base again is a noise floor (baseline re-run in other batches")
     assert "No more than the engine's own noise (1.0 %)." in variant
     assert [v.label for v in made.verdicts] == ["q4"]
     row, _ = (x for x in shown(made).splitlines() if x.startswith(" base again "))
@@ -398,7 +398,7 @@ def test_an_early_verdict_says_how_many_questions_it_saved() -> None:
     summarize(made)
     (line,) = of_benchmark(made, made.benchmarks[0])
     assert line.startswith("q4 is no worse: ")
-    assert line.endswith(" Asked 150 of 200 questions, 50 saved.")
+    assert line.endswith(" RunConfig 150 of 200 questions, 50 saved.")
     assert "McNemar" not in line
     assert "Questions were asked in random order" in shown(made)
 
@@ -412,7 +412,7 @@ def test_questions_that_a_failure_left_unasked_are_not_called_saved() -> None:
     summarize(made)
     (line,) = of_benchmark(made, made.benchmarks[0])
     assert line.startswith("q4 is undecided: ")
-    assert " Asked 50 of 200 questions. " in line
+    assert " RunConfig 50 of 200 questions. " in line
     assert "saved" not in line
 
 
@@ -421,7 +421,7 @@ def test_questions_that_a_failure_left_unasked_are_not_called_saved() -> None:
     [
         (0, "no worse"),
         (3, "undecided, on quiz"),
-        (9, "undecided, on quiz (worse, but for Holm's correction)"),
+        (9, "undecided, on quiz (worse before Holm correction)"),
         (30, "worse, on quiz (Holm-corrected)"),
     ],
 )

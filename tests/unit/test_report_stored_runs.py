@@ -27,7 +27,7 @@ AS_RECORDED: dict[str, Any] = {
     "until_decided": False,
     "noise_floor": False,
     "same_weights": [],
-    "patience": 300.0,
+    "timeout": 300.0,
 }
 
 
@@ -70,7 +70,7 @@ def test_a_run_as_it_was_asked_for() -> None:
         ({"confidence": 0.999999}, "--confidence 0.999999"),
         ({"apply_chat_template": True, "exact": True}, "--apply-chat-template --exact"),
         ({"limit": 50, "shots": 0, "baseline": "q 4"}, "--baseline 'q 4' --limit 50 --shots 0"),
-        ({"json_file": "/a/r.json", "patience": 60.0}, "--json /a/r.json --patience 60"),
+        ({"json_file": "/a/r.json", "timeout": 60.0}, "--json /a/r.json --timeout 60"),
         ({"same_weights": ["a", "b"]}, "--same-weights a --same-weights b"),
         ({"models": ["m.gguf"], "margin": 0.07, "seed": 5}, "--seed 5"),
     ],

@@ -15,7 +15,7 @@ from pajamas_eval.api.results import (
     Failure,
     GenerationResult,
     LogLikelihoodResult,
-    checked,
+    validate_result,
 )
 from pajamas_eval.store.codec import decode, encode
 
@@ -27,11 +27,11 @@ TEXT = GenerationResult("a\udcff", "length", 1, 2, 3, 0.5)
 
 @pytest.mark.parametrize("request_", [SCORED, LogLikelihoodRolling("a")])
 def test_a_log_probability_passes(request_: Request) -> None:
-    assert checked(request_, LIKELY) == LIKELY
+    assert validate_result(request_, LIKELY) == LIKELY
 
 
 def test_a_text_passes() -> None:
-    assert checked(PROMPT, TEXT) == TEXT
+    assert validate_result(PROMPT, TEXT) == TEXT
 
 
 @pytest.mark.parametrize(
@@ -39,13 +39,13 @@ def test_a_text_passes() -> None:
     [(SCORED, TEXT), (PROMPT, LIKELY), (LogLikelihoodRolling("a"), TEXT), (SCORED, -1.5)],
 )
 def test_an_answer_to_another_question_is_none(request_: Request, result: object) -> None:
-    found = checked(request_, result)
+    found = validate_result(request_, result)
     assert isinstance(found, Failure)
     assert type(result).__name__ in found.error
 
 
 def test_numbers_of_numpy_become_numbers() -> None:
-    found = checked(
+    found = validate_result(
         SCORED,
         LogLikelihoodResult(
             np.float32(-1.5),  # type: ignore[arg-type]
@@ -70,8 +70,10 @@ def test_what_is_no_number_is_no_answer(value: Any) -> None:
         LogLikelihoodResult(value, True, 1, 1, 1),
         LogLikelihoodResult(-1.0, True, 1, 1, 1, 0, value),
     ):
-        assert isinstance(checked(SCORED, result), Failure)
-    assert isinstance(checked(PROMPT, GenerationResult("", "stop", 1, 1, 0, value)), Failure)
+        assert isinstance(validate_result(SCORED, result), Failure)
+    assert isinstance(
+        validate_result(PROMPT, GenerationResult("", "stop", 1, 1, 0, value)), Failure
+    )
 
 
 @pytest.mark.parametrize("count", [-1, 2**63, 10**30, True, 1.5, "1"])
@@ -79,12 +81,12 @@ def test_what_is_no_number_is_no_answer(value: Any) -> None:
 def test_what_cannot_be_a_count_is_no_answer(count: Any, place: int) -> None:
     values: list[Any] = [*astuple(LIKELY)]
     values[place] = count
-    assert isinstance(checked(SCORED, LogLikelihoodResult(*values)), Failure)
+    assert isinstance(validate_result(SCORED, LogLikelihoodResult(*values)), Failure)
 
 
 def test_an_error_is_cut() -> None:
-    assert checked(SCORED, Failure("x" * 10_000_000)) == Failure("x" * LONGEST_ERROR)
-    assert checked(SCORED, Failure(ValueError("no"))) == Failure("no")  # type: ignore[arg-type]
+    assert validate_result(SCORED, Failure("x" * 10_000_000)) == Failure("x" * LONGEST_ERROR)
+    assert validate_result(SCORED, Failure(ValueError("no"))) == Failure("no")  # type: ignore[arg-type]
 
 
 ANYTHING = st.one_of(
@@ -108,7 +110,7 @@ def test_whatever_passes_can_be_stored_and_written(changed: dict[int, Any], prom
     values: list[Any] = [*astuple(TEXT if prompted else LIKELY)]
     for place, value in changed.items():
         values[place % len(values)] = value
-    found = checked(PROMPT if prompted else SCORED, kind(*values))
+    found = validate_result(PROMPT if prompted else SCORED, kind(*values))
     if not isinstance(found, Failure):
         assert decode(encode(found)) == found
         assert not changed or json.loads(json.dumps(asdict(found), allow_nan=False))

@@ -222,7 +222,7 @@ def test_a_folder_is_no_store(tmp_path: Path) -> None:
 
 def test_whoever_only_looks_makes_no_store(tmp_path: Path) -> None:
     path = tmp_path / "nowhere" / "x.sqlite"
-    with pytest.raises(UsageError, match="there is no response store at "):
+    with pytest.raises(UsageError, match="there is not a response store at "):
         Store.open(path, create=False)
     assert not path.parent.exists()
     Store.open(path).close()

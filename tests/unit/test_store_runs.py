@@ -145,6 +145,6 @@ def test_whoever_ends_a_run_in_haste_does_not_wait(store: Store) -> None:
         with store.database.writing():
             started = time.monotonic()
             with pytest.raises(StoreError, match="locked"):
-                other.runs.finish(run, "interrupted", patience=0.2)
+                other.runs.finish(run, "interrupted", timeout=0.2)
             assert time.monotonic() - started < 5
     assert store.runs.get(run).state == "interrupted"

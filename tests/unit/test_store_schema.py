@@ -129,7 +129,7 @@ def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path, 
 def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match="is no response store: it is not a database"):
+    with pytest.raises(UsageError, match="is not a response store: it is not a database"):
         Store.open(path)
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]

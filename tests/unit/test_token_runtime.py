@@ -411,7 +411,7 @@ def test_batches_that_the_user_bounds_give_the_same_results(
     ]
     assert max(map(len, bounded.scored)) <= most
     assert len(bounded.scored) > len(own.scored)
-    assert bounded.usage.packing != own.usage.packing
+    assert bounded.usage.batch_digest != own.usage.batch_digest
 
 
 @pytest.mark.parametrize(

@@ -40,12 +40,12 @@ class Nursery:
         self.folder = folder
         self.workers: list[Worker] = []
 
-    def __call__(self, patience: float = 60, log: Path | None = None, **options: object) -> Worker:
+    def __call__(self, timeout: float = 60, log: Path | None = None, **options: object) -> Worker:
         file = self.folder / "m.bin"
         if not file.exists():
             file.write_text("m")
         spec = ModelSpec("m", "faulty", {"path": str(file), **options})
-        self.workers.append(Worker(spec, log, patience))
+        self.workers.append(Worker(spec, log, timeout))
         return self.workers[-1]
 
 
@@ -119,10 +119,10 @@ def test_an_error_comes_after_the_results_before_it(start: Nursery) -> None:
 
 def test_silence_is_a_hang_and_signs_of_life_are_none(start: Nursery) -> None:
     for fault, hangs in (("hang", True), ("stuck", True), ("slow", False)):
-        worker = ready(start(patience=0.5, fault=fault, on="Q3?"))
+        worker = ready(start(timeout=0.5, fault=fault, on="Q3?"))
         started = time.monotonic()
         if hangs:
-            with pytest.raises(WorkerHungError, match=r"m: .* no sign of life for 0\.5 seconds"):
+            with pytest.raises(WorkerHungError, match=r"m: .* no heartbeat for 0\.5 seconds"):
                 list(worker.answer(PROMPTS))
             assert time.monotonic() - started < 5
             worker._process.join(2)
@@ -138,19 +138,19 @@ def test_a_model_that_hangs_while_it_is_opened_or_loaded(
 ) -> None:
     worker = start(fault="load_hang")
     worker.open()
-    monkeypatch.setattr(worker_module, "LOADING_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(worker_module, "LOADING_TIMEOUT_SECONDS", 0.3)
     if stage == "load":
-        with pytest.raises(WorkerHungError, match=r"m: .* no sign of life for 0\.3 seconds"):
+        with pytest.raises(WorkerHungError, match=r"m: .* no heartbeat for 0\.3 seconds"):
             worker.load(64)
     else:
         other = start(fault="open_hang")
-        with pytest.raises(WorkerHungError, match=r"m: .* no sign of life for 0\.3 seconds"):
+        with pytest.raises(WorkerHungError, match=r"m: .* no heartbeat for 0\.3 seconds"):
             other.open()
 
 
 def test_a_message_that_breaks_off_is_a_hang(start: Nursery) -> None:
     """As where its process is stopped while it sends."""
-    worker = ready(start(patience=0.5, fault="hang", on="Q3?"))
+    worker = ready(start(timeout=0.5, fault="hang", on="Q3?"))
     answers = worker.answer(PROMPTS)
     next(answers)
     there, here = socket.socketpair()
@@ -158,7 +158,7 @@ def test_a_message_that_breaks_off_is_a_hang(start: Nursery) -> None:
     worker_module._end_reads_after(0.5, worker._connection)
     there.sendall(struct.pack("!i", 1000) + b"half")
     started = time.monotonic()
-    with pytest.raises(WorkerHungError, match=r"m: .* no sign of life for 0\.5 seconds"):
+    with pytest.raises(WorkerHungError, match=r"m: .* no heartbeat for 0\.5 seconds"):
         list(answers)
     assert time.monotonic() - started < 5
 

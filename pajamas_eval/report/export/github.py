@@ -37,7 +37,7 @@ def annotations(findings: Sequence[Finding]) -> Iterator[str]:
     """A workflow command for each requirement that is not passed: errors are proven."""
     for finding in findings:
         if finding.outcome is not Outcome.PASSED:
-            command = "error" if finding.outcome is Outcome.BROKEN else "warning"
+            command = "error" if finding.outcome is Outcome.FAILED else "warning"
             title = _escaped(f"{finding.label}: {subject(finding.requirement)}")
             title = title.replace(":", "%3A").replace(",", "%2C")
             yield f"::{command} title={title}::{_escaped(sentence(finding))}"

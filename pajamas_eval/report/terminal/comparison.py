@@ -76,7 +76,7 @@ def _show_extraction(
         Column("cut\noff", [f"{a.cut_off:,}" for a in audits]),
         Column("errors", [f"{a.errors:,}" for a in audits]),
     ]
-    title = f"{record.name}: what became of the generated texts"
+    title = f"{record.name}: answer extraction"
     show_table(title, "model", [a.label for a in audits], lambda _: columns, console)
 
 
@@ -141,7 +141,7 @@ def _difference(comparison: Comparison | None, with_interval: bool) -> str:
 def _speed(answers: AnswerSet) -> str:
     if answers.engine_seconds:
         return rate(answers.evaluated_tokens / answers.engine_seconds)
-    return "stored" if answers.reused else rate(0.0)
+    return "stored" if answers.cached_responses else rate(0.0)
 
 
 def _title(record: BenchmarkRecord) -> str:

@@ -37,7 +37,7 @@ def runs_table(runs: Sequence[Run]) -> Table | str:
     return table
 
 
-def asked(run: Run, logs: Sequence[Path], how_to_go_on: str) -> Iterator[str]:
+def asked(run: Run, logs: Sequence[Path], resume_command: str) -> Iterator[str]:
     """What a run was asked and how it went."""
     ended = f", ended {run.finished:%Y-%m-%d %H:%M:%S}" if run.finished else ""
     yield f"run {run.id}: {run.state}, started {run.started:%Y-%m-%d %H:%M:%S} UTC{ended}"
@@ -59,7 +59,7 @@ def asked(run: Run, logs: Sequence[Path], how_to_go_on: str) -> Iterator[str]:
     for log in logs:
         yield f"log: {printable(str(log))}"
     if run.state in ("interrupted", "failed"):
-        yield f"to go on: {printable(how_to_go_on)}"
+        yield f"to go on: {printable(resume_command)}"
 
 
 def _asked(run: Run) -> dict[str, Any]:
@@ -69,9 +69,9 @@ def _asked(run: Run) -> dict[str, Any]:
 
 def _options(run: Run) -> Iterator[str]:
     """The options of a run as they are typed, those at their defaults left out."""
-    from pajamas_eval.evaluation.run_config import Asked
+    from pajamas_eval.evaluation.run_config import RunConfig
 
-    asked, defaults = _asked(run), asdict(Asked())
+    asked, defaults = _asked(run), asdict(RunConfig())
     models = asked.get("models")
     single = isinstance(models, list) and len(models) == 1
     for name, value in asked.items():

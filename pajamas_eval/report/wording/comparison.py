@@ -79,7 +79,7 @@ def verdicts(document: Document) -> Iterator[str]:
         elif overall.verdict is Verdict.UNDECIDED:
             undecided = [
                 c.benchmark
-                + (" (worse, but for Holm's correction)" if c.verdict is Verdict.WORSE else "")
+                + (" (worse before Holm correction)" if c.verdict is Verdict.WORSE else "")
                 for c in document.comparisons
                 if c.label == overall.label
                 and c.verdict is not Verdict.NO_WORSE
@@ -112,7 +112,7 @@ def _comparison(
         return
     noise = comparison.verdict is None
     if noise:
-        yield f"{label}, the baseline's own weights run otherwise, shows the engine's noise:"
+        yield f"{label} is a noise floor (baseline re-run in other batches or another runtime):"
     elif comparison.verdict is Verdict.UNDECIDED:
         yield f"{label} is undecided:"
     else:
@@ -136,7 +136,7 @@ def _comparison(
         asked, planned = len(answers.answers), len(record.questions)
         decided = comparison.verdict is not Verdict.UNDECIDED  # if not, one of the two failed
         saved = f", {planned - asked:,} saved" if decided and asked < planned else ""
-        yield f"Asked {asked:,} of {plural(planned, 'question')}{saved}."
+        yield f"RunConfig {asked:,} of {plural(planned, 'question')}{saved}."
     if comparison.verdict is Verdict.UNDECIDED:
         yield from _what_it_would_take(comparison, record)
 
@@ -148,25 +148,25 @@ def _flips(comparison: Comparison, confidence: float) -> Iterator[str]:
         yield (
             f"{flips:,} of {plural(count, 'question')} flip ({percent(comparison.flip_rate)} %, "
             f"{interval} {percent(comparison.flip_lower)} to {percent(comparison.flip_upper)}), "
-            f"{comparison.gains:,} to right and {comparison.losses:,} to wrong"
+            f"{comparison.gains:,} fixed, {comparison.losses:,} broken"
             f"{_mcnemar(comparison.mcnemar_p)}; difference {points(comparison.difference)} points, "
             f"{interval} {points(comparison.lower)} to {points(comparison.upper)}."
         )
     else:
         yield (
-            f"right and wrong on the same {plural(count, 'question')} as the baseline; "
+            f"same correctness on all {plural(count, 'question')} as the baseline; "
             f"difference ±0.0 points, {interval} {points(comparison.lower)} to "
             f"{points(comparison.upper)}."
         )
     if comparison.changed_wrong:
-        yield f"{plural(comparison.changed_wrong, 'wrong answer')} changed."
+        yield f"{plural(comparison.changed_wrong, 'different wrong answer')}."
 
 
 def _what_it_would_take(comparison: Comparison, record: BenchmarkRecord) -> Iterator[str]:
-    if comparison.missing:
+    if comparison.unanswered:
         yield (
-            f"{plural(comparison.missing, 'question')} without an answer "
-            f"{'counts' if comparison.missing == 1 else 'count'} against either verdict."
+            f"{plural(comparison.unanswered, 'question')} without an answer "
+            f"{'counts' if comparison.unanswered == 1 else 'count'} against either verdict."
         )
     if further := comparison.further_questions:
         left = record.available - len(record.questions)
@@ -192,7 +192,7 @@ def _fairness(document: Document) -> Iterator[str]:
             text += f"; {printable(describe_difference(check))}"
         yield f"{printable(check.label)}: {text}"
     if document.fairness.tokens:
-        yield f"prompts identical for all models (digest {document.fairness.prompts[:12]})"
+        yield f"prompts identical for all models (digest {document.fairness.prompt_digest[:12]})"
     for note in document.fairness.notes:
         yield f"Note: {printable(note)}"
 
