@@ -16,15 +16,15 @@ The model writes its working; the answer is taken from it strictly (after `#### 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import msgspec
 
+from pajamas_eval.api import shots
 from pajamas_eval.api.benchmark import Benchmark, Doc, Score
 from pajamas_eval.api.data import Dataset, DataSource
-from pajamas_eval.api.requests import GenerateUntil, Request
-from pajamas_eval.api.results import GenerationResult, LogLikelihoodResult
-from pajamas_eval.errors import UsageError
+from pajamas_eval.api.media import Prompt
+from pajamas_eval.api.metrics import Metric
+from pajamas_eval.api.requests import GenerateUntil, GenerationResult
 
 UNTIL = ("Question:", "</s>", "<|im_end|>")
 MAX_TOKENS = 256
@@ -53,28 +53,12 @@ class WordProblem(Doc):
 class Gsm8k(Benchmark[WordProblem]):
     """GSM8K's test split."""
 
-    metrics = ("exact_match_strict", "exact_match_flexible")
+    family = "gsm8k"
+    summary = "grade-school word problems, worked answers generated"
+    metrics = (Metric("exact_match_strict"), Metric("exact_match_flexible"))
     default_shots = 5
-    request_type = GenerateUntil
-    dataset: ClassVar[Dataset] = Dataset("gsm8k", hub_id="openai/gsm8k", hub_config="main")
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """The one benchmark."""
-        return ["gsm8k"]
-
-    @classmethod
-    def summary(cls) -> str:
-        """One line for the list of benchmarks."""
-        return "grade-school word problems, worked answers generated"
-
-    def docs(self, data: DataSource) -> list[WordProblem]:
-        """The test split."""
-        return self.read(data, "test")
-
-    def shot_pool(self, data: DataSource) -> Sequence[WordProblem]:
-        """The train split."""
-        return self.read(data, "train")
+    request_types = (GenerateUntil,)
+    dataset = Dataset("gsm8k", hub_id="openai/gsm8k", hub_config="main")
 
     def read(self, data: DataSource, split: str) -> list[WordProblem]:
         """All docs of a split."""
@@ -91,16 +75,13 @@ class Gsm8k(Benchmark[WordProblem]):
         """The working, raw."""
         return doc.answer
 
-    def requests(self, doc: WordProblem, context: str, delimiter: str) -> list[Request]:
+    def requests(self, doc: WordProblem, prompt: Prompt, delimiter: str) -> list[GenerateUntil]:
         """One generation."""
-        return [GenerateUntil(context, UNTIL, MAX_TOKENS)]
+        return [GenerateUntil(prompt, UNTIL, MAX_TOKENS)]
 
-    def score(
-        self, doc: WordProblem, results: Sequence[LogLikelihoodResult | GenerationResult]
-    ) -> Score:
+    def score(self, doc: WordProblem, results: Sequence[GenerationResult]) -> Score:
         """Exact match of the extracted number, strictly and flexibly."""
         (result,) = results
-        assert isinstance(result, GenerationResult)
         strict, flexible = extract_strict(result.text), extract_flexible(result.text)
         gold = normalize(doc.answer)
         return Score(
@@ -140,23 +121,7 @@ def normalize(text: str) -> str:
 class PajamasArithmetic(Gsm8k):
     """200 generated word problems in GSM8K's form, part of this package."""
 
+    family = "pajamas_arithmetic"
+    summary = "200 generated word problems in GSM8K's form (built in)"
     dataset = Dataset("pajamas_arithmetic", package="pajamas_eval.benchmarks")
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """The one benchmark."""
-        return ["pajamas_arithmetic"]
-
-    @classmethod
-    def summary(cls) -> str:
-        """One line for the list of benchmarks."""
-        return "200 generated word problems in GSM8K's form (built in)"
-
-    def choose_shots(
-        self, data: DataSource, docs: Sequence[WordProblem], count: int, seed: int
-    ) -> list[list[WordProblem]]:
-        """The first examples of the train split, the same for every doc."""
-        pool = self.shot_pool(data) if count else []
-        if len(pool) < count:
-            raise UsageError(f"{self.name} has only {len(pool)} few-shot examples, not {count}")
-        return [list(pool[:count]) for _ in docs]
+    shot_choice = staticmethod(shots.first)

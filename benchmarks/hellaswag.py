@@ -16,14 +16,13 @@ The log-likelihoods of the four endings are compared, as sums (acc) and per char
 Questions of one source (a video, a WikiHow article) are a cluster.
 """
 
-import random
 import re
-from collections.abc import Sequence
-from typing import ClassVar
 
 import msgspec
 
+from pajamas_eval.api import shots
 from pajamas_eval.api.data import Dataset, DataSource
+from pajamas_eval.api.metrics import Metric
 from pajamas_eval.api.multiple_choice import ChoiceDoc, MultipleChoice
 from pajamas_eval.errors import UsageError
 
@@ -42,47 +41,11 @@ class Row(msgspec.Struct):
 class HellaSwag(MultipleChoice):
     """HellaSwag's validation split."""
 
-    metrics = ("acc_norm", "acc")
-    dataset: ClassVar[Dataset] = Dataset("hellaswag", hub_id="Rowan/hellaswag")
-    test_split: ClassVar[str] = "validation"
-    shot_split: ClassVar[str] = "train"
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """The one benchmark."""
-        return ["hellaswag"]
-
-    @classmethod
-    def summary(cls) -> str:
-        """One line for the list of benchmarks."""
-        return "which of four endings follows"
-
-    def docs(self, data: DataSource) -> list[ChoiceDoc]:
-        """The validation split, the one with public labels."""
-        return self.read(data, self.test_split)
-
-    def shot_pool(self, data: DataSource) -> Sequence[ChoiceDoc]:
-        """The train split."""
-        return self.read(data, self.shot_split)
-
-    def choose_shots(
-        self, data: DataSource, docs: Sequence[ChoiceDoc], count: int, seed: int
-    ) -> list[list[ChoiceDoc]]:
-        """One more than needed is drawn and the doc itself dropped, as lm-eval does here."""
-        if not count:
-            return [[] for _ in docs]
-        pool = list(self.shot_pool(data))
-        if len(pool) <= count:
-            raise UsageError(
-                f"{self.name} has only {len(pool)} few-shot examples; {count} shots need one more "
-                "than that"
-            )
-        generator = random.Random(seed)
-        drawn = [generator.sample(pool, count + 1) for _ in docs]
-        return [
-            [shot for shot in shots if not _same(shot, doc)][:count]
-            for shots, doc in zip(drawn, docs, strict=True)
-        ]
+    family = "hellaswag"
+    summary = "which of four endings follows"
+    metrics = (Metric("acc_norm"), Metric("acc"))
+    dataset = Dataset("hellaswag", hub_id="Rowan/hellaswag", test_split="validation")
+    shot_choice = staticmethod(shots.drawn_without_itself)
 
     def read(self, data: DataSource, split: str) -> list[ChoiceDoc]:
         """All docs of a split."""
@@ -106,10 +69,6 @@ class HellaSwag(MultipleChoice):
         return docs
 
 
-def _same(a: ChoiceDoc, b: ChoiceDoc) -> bool:
-    return (a.question, a.choices, a.gold) == (b.question, b.choices, b.gold)
-
-
 def clean(text: str) -> str:
     """Removes WikiHow's markup, in lm-eval's order."""
     text = text.strip().replace(" [title]", ". ")
@@ -120,16 +79,7 @@ def clean(text: str) -> str:
 class PajamasCommonsense(HellaSwag):
     """100 completions in HellaSwag's form, part of this package."""
 
+    family = "pajamas_commonsense"
+    summary = "100 completions in HellaSwag's form (built in)"
     dataset = Dataset("pajamas_commonsense", package="pajamas_eval.benchmarks")
-    test_split = "test"
     max_shots = 0
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """The one benchmark."""
-        return ["pajamas_commonsense"]
-
-    @classmethod
-    def summary(cls) -> str:
-        """One line for the list of benchmarks."""
-        return "100 completions in HellaSwag's form (built in)"

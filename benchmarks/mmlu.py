@@ -13,10 +13,11 @@ Few-shot examples are the first ones of the subject's dev split.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import msgspec
 
+from pajamas_eval.api import shots
 from pajamas_eval.api.data import Dataset, DataSource
 from pajamas_eval.api.multiple_choice import ChoiceDoc, MultipleChoice
 from pajamas_eval.errors import UsageError
@@ -66,8 +67,6 @@ class Row(msgspec.Struct):
 class LetteredChoice(MultipleChoice):
     """A question with its choices under letters; the letter is the answer."""
 
-    dataset: ClassVar[Dataset]
-
     def description(self, doc: ChoiceDoc) -> str:
         """Names the subject."""
         subject = doc.subject.replace("_", " ")
@@ -109,18 +108,16 @@ class LetteredChoice(MultipleChoice):
 class Mmlu(LetteredChoice):
     """MMLU: all of it (`mmlu`), a group (`mmlu_stem`) or a subject (`mmlu_anatomy`)."""
 
-    dataset = Dataset("mmlu", hub_id="cais/mmlu", hub_config="all")
+    family = "mmlu"
+    summary = "57 subjects, four choices; mmlu_<subject>, mmlu_<group>"
+    dataset = Dataset("mmlu", hub_id="cais/mmlu", hub_config="all", shot_split="dev")
     max_shots = 5
+    shot_choice = staticmethod(shots.first_of_subject)
 
     @classmethod
     def names(cls) -> list[str]:
         """The whole, the four groups and the 57 subjects."""
         return ["mmlu", *(f"mmlu_{name}" for name in (*GROUPS, *SUBJECTS))]
-
-    @classmethod
-    def summary(cls) -> str:
-        """One line for the list of benchmarks."""
-        return "57 subjects, four choices; mmlu_<subject>, mmlu_<group>"
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -130,31 +127,10 @@ class Mmlu(LetteredChoice):
 
     def docs(self, data: DataSource) -> list[ChoiceDoc]:
         """The test questions of the subjects."""
-        docs = [doc for doc in self.read(data, "test") if doc.subject in self.subjects]
+        docs = [doc for doc in super().docs(data) if doc.subject in self.subjects]
         if not docs:
             raise UsageError(f"the data of mmlu holds no question for {self.name}")
         return docs
-
-    def choose_shots(
-        self, data: DataSource, docs: Sequence[ChoiceDoc], count: int, seed: int
-    ) -> list[list[ChoiceDoc]]:
-        """The first examples of each doc's subject, whatever the seed."""
-        if not count:
-            return [[] for _ in docs]
-        pools: dict[str, list[ChoiceDoc]] = {doc.subject: [] for doc in docs}
-        for shot in self.shot_pool(data):
-            pools.setdefault(shot.subject, []).append(shot)
-        for doc in docs:
-            if len(pools[doc.subject]) < count:
-                raise UsageError(
-                    f"mmlu's dev split has only {len(pools[doc.subject])} examples for "
-                    f"{doc.subject}, not {count}"
-                )
-        return [pools[doc.subject][:count] for doc in docs]
-
-    def shot_pool(self, data: DataSource) -> Sequence[ChoiceDoc]:
-        """The dev examples of all subjects."""
-        return self.read(data, "dev")
 
     def tags(self, subject: str) -> tuple[str, ...]:
         """The subject and its group."""
@@ -171,30 +147,8 @@ class Mmlu(LetteredChoice):
 class PajamasKnowledge(LetteredChoice):
     """200 general-knowledge questions in MMLU's form, part of this package."""
 
-    dataset = Dataset("pajamas_knowledge", package="pajamas_eval.benchmarks")
+    family = "pajamas_knowledge"
+    summary = "200 general-knowledge questions in MMLU's form (built in)"
+    dataset = Dataset("pajamas_knowledge", package="pajamas_eval.benchmarks", shot_split="dev")
     max_shots = 5
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """The one benchmark."""
-        return ["pajamas_knowledge"]
-
-    @classmethod
-    def summary(cls) -> str:
-        """One line for the list of benchmarks."""
-        return "200 general-knowledge questions in MMLU's form (built in)"
-
-    def docs(self, data: DataSource) -> list[ChoiceDoc]:
-        """All 200 questions."""
-        return self.read(data, "test")
-
-    def choose_shots(
-        self, data: DataSource, docs: Sequence[ChoiceDoc], count: int, seed: int
-    ) -> list[list[ChoiceDoc]]:
-        """The first examples of the dev split, the same for every doc."""
-        pool = self.shot_pool(data)
-        return [list(pool[:count]) for _ in docs]
-
-    def shot_pool(self, data: DataSource) -> Sequence[ChoiceDoc]:
-        """The five dev examples."""
-        return self.read(data, "dev")
+    shot_choice = staticmethod(shots.first)

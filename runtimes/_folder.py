@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pajamas_eval.api.digest import digest_of, model_files
-from pajamas_eval.api.runtime import RuntimeOptions
 from pajamas_eval.errors import MissingEngineError, UsageError
+from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.token_runtime import TokenRuntime
 
 UNKNOWN_CONTEXT_LENGTH = 2048
@@ -25,7 +25,7 @@ _NO_LIMIT = 10**9
 class FolderRuntime(TokenRuntime):
     """A folder with `config.json`, a tokenizer and weights, or a hub id that names one."""
 
-    def __init__(self, options: RuntimeOptions) -> None:
+    def __init__(self, options: TokenOptions) -> None:
         super().__init__(options)
         self.engine()  # names the missing package before anything else fails for want of it
         self.folder = self._local_folder()

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from pajamas_eval.api.digest import digest_of
 from pajamas_eval.api.identity import Engine, Identity
-from pajamas_eval.api.runtime import RuntimeOptions
 from pajamas_eval.errors import OutOfMemoryError, RunError, UsageError
 from pajamas_eval.runtimes._llama_cpp import (
     CALL_TOKENS,
@@ -31,6 +30,7 @@ from pajamas_eval.runtimes._llama_cpp import (
 )
 from pajamas_eval.tokens.generation import Generation
 from pajamas_eval.tokens.log_softmax import log_probabilities
+from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.prefix_tree import Budget
 from pajamas_eval.tokens.scoring import ScoringBatch
 from pajamas_eval.tokens.token_runtime import BATCH_OUTPUTS, TokenRuntime
@@ -49,7 +49,7 @@ CONTEXT_BLOCK = 256
 """Tokens by whose multiples llama.cpp makes contexts of streams."""
 
 
-class GgufOptions(RuntimeOptions, frozen=True, kw_only=True):
+class GgufOptions(TokenOptions, frozen=True, kw_only=True):
     """Options of the gguf runtime.
 
     Attributes:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pajamas_eval.api.identity import Engine, Identity
-from pajamas_eval.api.runtime import RuntimeOptions
 from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
 from pajamas_eval.tokens.generation import Generation
+from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.prefix_tree import Budget
 from pajamas_eval.tokens.scoring import ScoringBatch
 
@@ -22,7 +22,7 @@ GPU_BUDGET = {"tokens": 8192, "rows": 128, "outputs": 512, "padding": 512}
 """What a GPU is offered at first; it is halved where memory runs out."""
 
 
-class HfOptions(RuntimeOptions, frozen=True, kw_only=True):
+class HfOptions(TokenOptions, frozen=True, kw_only=True):
     """Options of the hf runtime.
 
     Attributes:

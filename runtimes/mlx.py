@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pajamas_eval.api.identity import Engine, Identity
-from pajamas_eval.api.runtime import RuntimeOptions
 from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
 from pajamas_eval.tokens.generation import Generation
 from pajamas_eval.tokens.log_softmax import log_probabilities
+from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.scoring import ScoringBatch, SideBySide
 
 PREFILL_TOKENS = 2048
@@ -31,7 +31,7 @@ _PACKAGES = ("mlx", "mlx-lm", "transformers", "tokenizers")
 """What an answer depends on: the last two turn text into tokens and back."""
 
 
-class MlxOptions(RuntimeOptions, frozen=True, kw_only=True):
+class MlxOptions(TokenOptions, frozen=True, kw_only=True):
     """Options of the mlx runtime."""
 
 

@@ -12,14 +12,14 @@ def choice_kl_values(baseline: AnswerSet, variant: AnswerSet) -> dict[str, float
     """KL(baseline ‖ variant) over the choices of each question that both answered, in nats.
 
     Source: S. Kullback and R. A. Leibler, "On information and sufficiency", Annals of Mathematical
-    Statistics 22 (1951), of the choices' probabilities normalized to 1. Empty where answers are
-    generated.
+    Statistics 22 (1951), of the choices' probabilities normalized to 1. To be asked of benchmarks
+    that have choices.
     """
-    theirs = {a.doc_id: a.log_probabilities for a in variant.answers}
+    theirs = {a.doc_id: a.log_probabilities for a in variant.answers if a.error is None}
     pairs: dict[int, list[tuple[str, list[float], list[float]]]] = {}
     for answer in baseline.answers:
         ours, other = answer.log_probabilities, theirs.get(answer.doc_id)
-        if ours and other:
+        if ours and other and answer.error is None:
             pairs.setdefault(len(ours), []).append((answer.doc_id, ours, other))
     divergences: dict[str, float] = {}
     for of_one_size in pairs.values():
@@ -38,7 +38,7 @@ def mean_choice_kl(
     record: BenchmarkRecord, base: AnswerSet, answers: AnswerSet, confidence: float
 ) -> MeanSummary | None:
     """The mean divergence over the questions; nothing for generated answers."""
-    values = choice_kl_values(base, answers)
+    values = choice_kl_values(base, answers) if record.has_choices else {}
     if not values:
         return None
     clusters = record.clusters()

@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pajamas_eval.results.document import BenchmarkRecord, Document
-from pajamas_eval.statistics.planning import questions_needed, smallest_margin
+from pajamas_eval.analysis.comparisons import headlines
+from pajamas_eval.analysis.paired import paired
+from pajamas_eval.api.metrics import Margin
+from pajamas_eval.errors import UsageError
+from pajamas_eval.results.document import AnswerSet, Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +17,13 @@ class Forecast:
     Attributes:
         pilot: Questions of the pilot that both models answered.
         available: Questions that the benchmark has.
-        discordance: Share of the pilot's questions that flipped; with Wilson's interval.
-        needed: Questions for the margin, at the discordance seen.
+        margin: What is to be certified.
+        discordance: Share of the pilot's questions that flipped, with Wilson's interval; nothing
+            for a metric that is not binary, whose spread counts.
+        needed: Questions for the margin, at the discordance or spread seen.
         needed_at_most: At the upper end of its interval.
-        smallest_margin: What all the benchmark's questions can certify, as a proportion.
+        smallest_margin: What all the benchmark's questions can certify, in the unit
+            of the comparison's difference; nothing where it cannot be told.
         seconds: For the needed questions, variant and baseline together, at the pilot's speed;
             for all of them where they are not enough.
     """
@@ -26,61 +32,63 @@ class Forecast:
     label: str
     pilot: int
     available: int
-    discordance: float
-    discordance_lower: float
-    discordance_upper: float
+    margin: Margin
+    discordance: float | None
+    discordance_lower: float | None
+    discordance_upper: float | None
     needed: int
     needed_at_most: int
-    smallest_margin: float
+    smallest_margin: float | None
     seconds: float
 
     @property
     def possible(self) -> bool:
-        """Whether the benchmark has questions enough, at the discordance seen."""
+        """Whether the benchmark has questions enough, at the discordance or spread seen."""
         return self.needed <= self.available
 
 
-def forecasts(document: Document, margin: float, power: float) -> Iterator[Forecast]:
-    """A forecast for every variant and benchmark of a pilot.
+def forecasts(document: Document, power: float) -> Iterator[Forecast]:
+    """A forecast for every variant and benchmark of a pilot, at the pilot's margins.
 
     Args:
         document: The pilot's result.
-        margin: Loss that a variant may have, as a proportion.
         power: Probability that a variant without loss gets the verdict "no worse", in (0, 1).
+
+    Raises:
+        UsageError: The pilot says nothing of how far the models differ.
     """
     confidence = document.settings.confidence
     for record in document.benchmarks:
-        for comparison in document.comparisons:
-            at_home = (comparison.benchmark, comparison.metric) == (record.name, record.metrics[0])
-            if not at_home or not comparison.count:
+        sets = {answers.label: answers for answers in record.answer_sets}
+        for comparison in headlines(document, document.comparisons):
+            if comparison.benchmark != record.name or not comparison.count:
                 continue
-            needed, at_most = (
-                questions_needed(margin, rate, power, confidence)
-                for rate in (comparison.flip_rate, comparison.flip_upper)
-            )
+            pairs = paired(record, record.headline, sets[document.baseline], sets[comparison.label])
+            margin = comparison.margin
+            assert margin is not None
+            try:
+                needed, at_most = pairs.questions_needed(margin, power, confidence)
+            except ValueError as error:
+                raise UsageError(f"{record.name}: {error}; ask more with --limit") from None
+            models = (document.baseline, comparison.label)
+            taken = sum(_seconds_per_question(sets[label]) for label in models)
             yield Forecast(
                 benchmark=record.name,
                 label=comparison.label,
                 pilot=comparison.count,
                 available=record.available,
+                margin=margin,
                 discordance=comparison.flip_rate,
                 discordance_lower=comparison.flip_lower,
                 discordance_upper=comparison.flip_upper,
                 needed=needed,
                 needed_at_most=at_most,
-                smallest_margin=smallest_margin(
-                    record.available, comparison.flip_rate, power, confidence
-                ),
-                seconds=min(needed, record.available)
-                * sum(
-                    _seconds_per_question(record, label)
-                    for label in (document.baseline, comparison.label)
-                ),
+                smallest_margin=pairs.margin_of(record.available, power, confidence),
+                seconds=min(needed, record.available) * taken,
             )
 
 
-def _seconds_per_question(record: BenchmarkRecord, label: str) -> float:
+def _seconds_per_question(answers: AnswerSet) -> float:
     """What each answer took when it was computed, be it now or before it was stored."""
-    answers = next(a for a in record.answer_sets if a.label == label).answers
-    taken = [answer.seconds for answer in answers if answer.error is None]
+    taken = [answer.seconds for answer in answers.answers if answer.error is None]
     return sum(taken) / len(taken) if taken else 0.0

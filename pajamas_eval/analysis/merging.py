@@ -1,26 +1,18 @@
 """Puts the results of several runs together, where they were asked the same."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from pajamas_eval.analysis.scores import summarize
+from msgspec.structs import replace
+
+from pajamas_eval.analysis.summary import summarize
+from pajamas_eval.analysis.tokenization import stored_token_checks
 from pajamas_eval.errors import UsageError, suggestion
-from pajamas_eval.results.document import (
-    BenchmarkRecord,
-    Document,
-    Fairness,
-    RunSettings,
-    TokenCheck,
-)
-
-_SAME = ("seed", "shots", "context_length", "chat_template", "exact", "until_decided")
-"""Settings of a run that its answers depend on."""
+from pajamas_eval.results.document import BenchmarkRecord, Document, Fairness
+from pajamas_eval.results.run_config import RunConfig, settings_that_affect_answers
 
 
 def merged(
-    documents: Sequence[tuple[str, Document]],
-    baseline: str | None,
-    margin: float,
-    confidence: float,
+    documents: Sequence[tuple[str, Document]], baseline: str | None, config: RunConfig
 ) -> Document:
     """One document with the models of all; the first one's baseline is that of all by default.
 
@@ -29,95 +21,110 @@ def merged(
     Args:
         documents: Each with its name.
         baseline: Label of the model to compare with.
-        margin: Loss that a variant may have, as a proportion.
-        confidence: Of verdicts and intervals.
+        config: Whose margins and confidence count.
 
     Raises:
         UsageError: The runs were not asked the same, or nothing has the label.
     """
+    _, first = documents[0]
+    _refuse_other_settings(documents)
+    labels = _labels(documents)
+    records = [_record(record.name, documents, labels) for record in first.benchmarks]
+    if not any(records):
+        raise UsageError("not comparable: the runs have no benchmark in common")
+    chosen = _baseline(documents, labels, baseline)
+    document = Document(
+        format_version=first.format_version,
+        program_version=first.program_version,
+        created=first.created,
+        machine=first.machine,
+        settings=replace(first.settings, margins=config.margins, confidence=config.confidence),
+        baseline=chosen,
+        models=[],
+        fairness=Fairness(prompt_digest=first.fairness.prompt_digest, tokens=[], notes=[]),
+        benchmarks=[record for record in records if record],
+    )
+    _add_models(document, documents, labels)
+    document.fairness.notes = list(_notes(document, documents))
+    document.models.sort(key=lambda model: model.label != chosen)
+    document.fairness.tokens = list(stored_token_checks(document))
+    summarize(document)
+    return document
+
+
+def _refuse_other_settings(documents: Sequence[tuple[str, Document]]) -> None:
     first_name, first = documents[0]
     for name, document in documents[1:]:
-        for setting in _SAME:
+        for setting in settings_that_affect_answers():
             ours, theirs = getattr(first.settings, setting), getattr(document.settings, setting)
             if ours != theirs:
                 raise UsageError(
                     f"not comparable: {_said(setting, ours)} in {first_name} and "
                     f"{_said(setting, theirs)} in {name}"
                 )
-    labels = _labels(documents)
-    records = [
-        _record(name, documents, labels) for name in (record.name for record in first.benchmarks)
-    ]
-    if not any(records):
-        raise UsageError("not comparable: the runs have no benchmark in common")
+
+
+def _baseline(
+    documents: Sequence[tuple[str, Document]],
+    labels: Sequence[dict[str, str]],
+    baseline: str | None,
+) -> str:
     known = [label for of_document in labels for label in of_document.values()]
     if baseline is not None and baseline not in known:
         raise UsageError(
             f"no model has the label {baseline!r}{suggestion(baseline, known)} "
             f"(labels: {', '.join(known)})"
         )
-    chosen = baseline or labels[0][first.baseline]
-    document = Document(
-        format_version=first.format_version,
-        program_version=first.program_version,
-        created=first.created,
-        machine=first.machine,
-        settings=RunSettings(
-            seed=first.settings.seed,
-            limit=first.settings.limit,
-            shots=first.settings.shots,
-            context_length=first.settings.context_length,
-            chat_template=first.settings.chat_template,
-            exact=first.settings.exact,
-            confidence=confidence,
-            margin=margin,
-            until_decided=first.settings.until_decided,
-        ),
-        baseline=chosen,
-        models=[],
-        fairness=Fairness(prompt_digest=first.fairness.prompt_digest, tokens=[], notes=[]),
-        benchmarks=[record for record in records if record],
-    )
+    _, first = documents[0]
+    return baseline or labels[0][first.baseline]
+
+
+def _add_models(
+    document: Document,
+    documents: Sequence[tuple[str, Document]],
+    labels: Sequence[dict[str, str]],
+) -> None:
+    """All models under their labels here; noise floors stay so where the baseline's weights do."""
     weights = {
         renamed[model.label]: model.identity.digest
         for (_, source), renamed in zip(documents, labels, strict=True)
         for model in source.models
         if model.identity
     }
+    of_chosen = weights.get(document.baseline)
     for (name, source), renamed in zip(documents, labels, strict=True):
-        of_baseline = weights.get(renamed[source.baseline], name) == weights.get(chosen)
+        of_baseline = weights.get(renamed[source.baseline], name) == of_chosen
         for model in source.models:
             model.label = renamed[model.label]
             model.noise_floor &= of_baseline
             document.models.append(model)
-        document.fairness.notes += [f"{name}: {note}" for note in source.fairness.notes]
-        left_out = {r.name for r in source.benchmarks} - {r.name for r in document.benchmarks}
-        if left_out:
-            document.fairness.notes.append(
-                f"{', '.join(sorted(left_out))} of {name} is left out: not all runs asked it"
-            )
+
+
+def _notes(document: Document, documents: Sequence[tuple[str, Document]]) -> Iterator[str]:
+    """What a reader should know of the runs that are put together."""
+    first_name, first = documents[0]
+    asked = {record.name for record in document.benchmarks}
+    for name, source in documents:
+        for note in source.fairness.notes:
+            yield f"{name}: {note}"
+        if left_out := {record.name for record in source.benchmarks} - asked:
+            yield f"{', '.join(sorted(left_out))} of {name} is left out: not all runs asked it"
         if source.program_version != first.program_version:
-            document.fairness.notes.append(
+            yield (
                 f"{name} ran with pajamas-eval {source.program_version}, {first_name} with "
                 f"{first.program_version}"
             )
         if _hardware(source) != _hardware(first):
-            document.fairness.notes.append(
-                f"{name} ran on another machine: {source.machine.processor}"
-            )
-    document.models.sort(key=lambda model: model.label != chosen)
-    document.fairness.tokens = list(_token_checks(document))
-    summarize(document)
-    return document
+            yield f"{name} ran on another machine: {source.machine.processor}"
 
 
 def _said(setting: str, value: object) -> str:
     """A setting as the option it comes from, where there is one."""
     if setting == "context_length":
         return f"a context of {value} tokens"
-    option = "--apply-chat-template" if setting == "chat_template" else f"--{setting}"
+    option = "--apply-chat-template" if setting == "template_digest" else f"--{setting}"
     option = option.replace("_", "-")
-    if isinstance(value, bool) or setting == "chat_template":
+    if isinstance(value, bool) or setting == "template_digest":
         digest = f" ({value[:12]})" if isinstance(value, str) else ""
         return f"{option if value else 'no ' + option}{digest}"
     return f"{option} {value}" if value is not None else f"no {option}"
@@ -178,18 +185,3 @@ _ALIKE = {
 
 def _fields(record: BenchmarkRecord, names: Sequence[str]) -> list[list[str]]:
     return [[getattr(question, name) for name in names] for question in record.questions]
-
-
-def _token_checks(document: Document) -> list[TokenCheck]:
-    """What the digests of all tokens say: all the same, or not."""
-    checks = []
-    for model in document.models[1:]:
-        identical = total = 0
-        for record in document.benchmarks:
-            sets = {a.label: a for a in record.answer_sets}
-            ours, theirs = sets.get(model.label), sets.get(document.baseline)
-            if ours and theirs:
-                total += ours.requests
-                identical += ours.requests * (ours.token_digest == theirs.token_digest)
-        checks.append(TokenCheck(label=model.label, identical=identical, total=total))
-    return checks

@@ -1,36 +1,48 @@
-"""Two models' answers to the same questions, and the verdict on them."""
+"""Two models' values of one metric on the same questions."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pajamas_eval.api.metrics import Margin, Metric
 from pajamas_eval.results.document import AnswerRecord, AnswerSet
-from pajamas_eval.statistics.sequential import final_verdict, sequential_verdict
-from pajamas_eval.statistics.verdicts import Verdict, non_inferiority
+from pajamas_eval.statistics.sequential import final_confidence
+from pajamas_eval.statistics.verdicts import Verdict
+
+Estimate = tuple[float, float | None, float | None]
+"""A figure with the lower and upper bound of its interval, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pairs:
-    """What two models answered to the same questions, in the order asked.
+class Pairs(ABC):
+    """What two models scored on the same questions, in the order asked, and what it proves.
 
     Attributes:
-        differences: Variant minus baseline where both answered, NaN where one could not.
+        differences: Shape (n,): variant minus baseline, above 0 where the variant is better; of
+            ratios those of their logarithms. NaN where one of the two could not answer.
+        clusters: What each question shares with others.
+        weights: Shape (n,): how much each question counts; 1 save for ratios.
         planned: Questions that a full run asks.
     """
 
+    metric: Metric
     differences: NDArray[np.float64]
+    clusters: Sequence[str]
+    weights: NDArray[np.float64]
     planned: int
 
     @property
     def gains(self) -> int:
-        """Questions that only the variant has right."""
+        """Questions on which the variant is better: those that only it has right."""
         return int((self.differences > 0).sum())
 
     @property
     def losses(self) -> int:
-        """Questions that only the baseline has right."""
+        """Questions on which the baseline is better."""
         return int((self.differences < 0).sum())
 
     @property
@@ -43,61 +55,75 @@ class Pairs:
         """Questions that both answered."""
         return len(self.differences) - self.unanswered
 
+    @abstractmethod
+    def estimate(self, confidence: float) -> Estimate:
+        """The difference as a report shows it, variant minus baseline, with its interval."""
 
-def verdict_with_unanswered(
-    gains: int, losses: int, unanswered: int, count: int, margin: float, confidence: float
-) -> Verdict:
-    """The verdict that holds whatever the unanswered questions would have shown.
+    @abstractmethod
+    def bounds(self, confidence: float) -> tuple[float, float]:
+        """One-sided bounds of the difference, as a report shows it.
 
-    Args:
-        gains, losses: Among the `count` questions that both answered.
-        unanswered: Questions that one could not answer, in addition to `count`.
-        margin: As a proportion.
-        confidence: In (0, 1).
-    """
-    total = count + unanswered
-    if non_inferiority(gains, losses + unanswered, total, margin, confidence) is Verdict.NO_WORSE:
-        return Verdict.NO_WORSE
-    if non_inferiority(gains + unanswered, losses, total, margin, confidence) is Verdict.WORSE:
-        return Verdict.WORSE
-    return Verdict.UNDECIDED
+        They hold whatever the unanswered questions would have shown: −∞ and ∞ where nothing holds.
+        """
+
+    def answered(self) -> Self:
+        """The same as if the questions that were not answered did not exist."""
+        known = ~np.isnan(self.differences)
+        return replace(
+            self,
+            differences=self.differences[known],
+            clusters=[c for c, is_known in zip(self.clusters, known, strict=True) if is_known],
+            weights=self.weights[known],
+            planned=self.planned - self.unanswered,
+        )
+
+    def with_absent(self, count: int) -> Self:
+        """The same with so many more questions that were not answered."""
+        return replace(
+            self,
+            differences=np.append(self.differences, np.full(count, np.nan)),
+            clusters=[*self.clusters, *(f"absent {number}" for number in range(count))],
+            weights=np.append(self.weights, np.ones(count)),
+        )
+
+    @abstractmethod
+    def p_different(self) -> float:
+        """Two-sided test of no difference."""
+
+    @abstractmethod
+    def verdict(self, margin: Margin, confidence: float, *, until_decided: bool) -> Verdict:
+        """Whether the variant is no worse, worse, or neither is proven.
+
+        It holds whatever the unanswered questions would have shown.
+
+        Args:
+            margin: In the metric's unit.
+            confidence: Of each one-sided test, in (0.5, 1).
+            until_decided: Whether questions were asked one after the other until this was known.
+        """
+
+    @abstractmethod
+    def p_worse(self, margin: Margin, *, until_decided: bool) -> float:
+        """P-value of "the loss is at most the margin", with unanswered questions as gains."""
+
+    @abstractmethod
+    def margin_of(self, count: int, power: float, confidence: float) -> float | None:
+        """The smallest margin that so many questions can certify, in the unit of `estimate`."""
+
+    @abstractmethod
+    def further_questions(
+        self, margin: Margin, confidence: float, *, until_decided: bool
+    ) -> int | None:
+        """How many more would decide at what was seen; 0 if decided, nothing if no number would."""
+
+    @abstractmethod
+    def questions_needed(self, margin: Margin, power: float, confidence: float) -> tuple[int, int]:
+        """Questions that prove a variant without loss no worse: at the spread seen, and at most."""
 
 
-def until_decided(
-    differences: NDArray[np.float64],
-    planned: int,
-    margin: float,
-    confidence: float,
-) -> Verdict:
-    """The verdict of questions asked one after the other; NaN where one could not be answered.
-
-    What could not be answered counts as a loss against "no worse" and as a gain against "worse".
-    Once all planned questions are asked, the fixed test has the last word, at its own share of
-    the error.
-    """
-    for imputed, wanted in ((-1.0, Verdict.NO_WORSE), (1.0, Verdict.WORSE)):
-        filled = np.nan_to_num(differences, nan=imputed)
-        verdict, _ = sequential_verdict(filled, margin, confidence)
-        if verdict is Verdict.UNDECIDED and len(filled) >= planned:
-            gains, losses = int((filled > 0).sum()), int((filled < 0).sum())
-            verdict = final_verdict(gains, losses, len(filled), margin, confidence)
-        if verdict is wanted:
-            return verdict
-    return Verdict.UNDECIDED
-
-
-def paired_differences(baseline: AnswerSet, variant: AnswerSet, metric: str) -> NDArray[np.float64]:
-    """Variant minus baseline in the order asked; NaN where one of the two could not answer."""
-    asked = both_asked(baseline, variant)
-    return np.array(
-        [
-            ours.scores[metric] - theirs.scores[metric]
-            if ours.error is None and theirs.error is None
-            else np.nan
-            for theirs, ours in asked
-        ],
-        np.float64,
-    )
+def fixed_confidence(confidence: float, until_decided: bool) -> float:
+    """Of the test over all questions; where one may stop early, it has a share of the error."""
+    return final_confidence(confidence) if until_decided else confidence
 
 
 def both_asked(
@@ -108,3 +134,32 @@ def both_asked(
     for ours in variant.answers:
         if ours.doc_id in theirs:
             yield theirs[ours.doc_id], ours
+
+
+def metric_values(answers: AnswerSet, metric: str) -> dict[str, float]:
+    """Each question's value, errors left out."""
+    return {a.doc_id: a.scores[metric] for a in answers.answers if a.error is None}
+
+
+def metric_weights(answers: AnswerSet, metric: str) -> dict[str, float]:
+    """Each question's weight, errors left out."""
+    return {a.doc_id: a.weights.get(metric, 1.0) for a in answers.answers if a.error is None}
+
+
+def paired_differences(
+    metric: Metric, baseline: AnswerSet, variant: AnswerSet
+) -> NDArray[np.float64]:
+    """See `Pairs.differences`."""
+    values = np.array(
+        [
+            [theirs.scores[metric.name], ours.scores[metric.name]]
+            if ours.error is None and theirs.error is None
+            else [np.nan, np.nan]
+            for theirs, ours in both_asked(baseline, variant)
+        ],
+        np.float64,
+    ).reshape(-1, 2)
+    if metric.kind == "ratio":
+        values = np.log(values)
+    differences: NDArray[np.float64] = metric.sign * (values[:, 1] - values[:, 0])
+    return differences

@@ -3,33 +3,32 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from pajamas_eval.analysis.comparisons import _pairs
-from pajamas_eval.results.document import AnswerSet, Document
+from pajamas_eval.analysis.paired import paired
+from pajamas_eval.analysis.scores import mean_of
+from pajamas_eval.results.document import Document
 from pajamas_eval.results.findings import Ranking
 from pajamas_eval.statistics.multiplicity import holm
-from pajamas_eval.statistics.paired import mcnemar_p
 
 
 def rankings(document: Document) -> Iterator[Ranking]:
     """Tiers of models on each benchmark, where the data separate any.
 
-    Two models are separated by McNemar's exact test, Holm over all pairs. A tier ends where every
-    model above is separated from every model below.
+    Two models are separated by the paired test of the metric's kind, Holm over all pairs. A tier
+    ends where every model above is separated from every model below.
     """
     if document.settings.until_decided:  # the test holds for a fixed number of questions
         return
     alpha = 1 - document.settings.confidence
     floors = {model.label for model in document.models if model.noise_floor}
     for record in document.benchmarks:
-        metric = record.metrics[0]
+        metric = record.headline
         sets = [a for a in record.answer_sets if a.label not in floors]
         if any(answer.error for answers in sets for answer in answers.answers):
-            continue  # a rank that rests on unequal questions is none
-        total = {a.label: sum(metric_values(a, metric).values()) for a in sets}
-        sets.sort(key=lambda a: -total[a.label])
+            continue  # models that answered different questions have no rank
+        value = {a.label: metric.sign * mean_of(record, a, metric).mean for a in sets}
+        sets.sort(key=lambda a: -value[a.label])
         pairs = list(combinations(range(len(sets)), 2))
-        tested = [_pairs(record, sets[i], sets[j], metric) for i, j in pairs]
-        p_values = holm([mcnemar_p(p.gains, p.losses) for p in tested])
+        p_values = holm([paired(record, metric, sets[i], sets[j]).p_different() for i, j in pairs])
         separated = {pair for pair, p in zip(pairs, p_values, strict=True) if p <= alpha}
         tiers: list[list[str]] = [[]]
         for cut, answers in enumerate(sets):
@@ -38,8 +37,3 @@ def rankings(document: Document) -> Iterator[Ranking]:
             tiers[-1].append(answers.label)
         if len(tiers) > 1:
             yield Ranking(benchmark=record.name, tiers=tiers)
-
-
-def metric_values(answers: AnswerSet, metric: str) -> dict[str, float]:
-    """Each question's value, errors left out."""
-    return {a.doc_id: a.scores[metric] for a in answers.answers if a.error is None}

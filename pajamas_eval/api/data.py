@@ -35,12 +35,16 @@ class Dataset:
         hub_config: Its configuration there.
         package: Package whose `data/` folder holds the rows; such a set is never looked for
             anywhere else.
+        test_split: Where the questions are.
+        shot_split: Where few-shot examples are taken from.
     """
 
     folder: str
     hub_id: str | None = None
     hub_config: str | None = None
     package: str | None = None
+    test_split: str = "test"
+    shot_split: str = "train"
 
 
 class DataSource:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pajamas_eval.api.benchmark import Benchmark, Doc, Score
-from pajamas_eval.api.requests import LogLikelihood, Request
-from pajamas_eval.api.results import GenerationResult, LogLikelihoodResult
+from pajamas_eval.api.media import Prompt
+from pajamas_eval.api.metrics import Metric
+from pajamas_eval.api.requests import LogLikelihood, LogLikelihoodResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +23,9 @@ class ChoiceDoc(Doc):
 class MultipleChoice(Benchmark[ChoiceDoc]):
     """Scored by the log-likelihood of each choice after the question."""
 
-    metrics: ClassVar[tuple[str, ...]] = ("acc",)
-    request_type: ClassVar[type[Request]] = LogLikelihood
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric("acc"),)
+    request_types = (LogLikelihood,)
+    has_choices = True
 
     def continuations(self, doc: ChoiceDoc) -> Sequence[str]:
         """The text of each choice whose log-likelihood is compared."""
@@ -37,27 +39,26 @@ class MultipleChoice(Benchmark[ChoiceDoc]):
         """The right choice."""
         return self.continuations(doc)[doc.gold]
 
-    def requests(self, doc: ChoiceDoc, context: str, delimiter: str) -> list[Request]:
+    def requests(self, doc: ChoiceDoc, prompt: Prompt, delimiter: str) -> list[LogLikelihood]:
         """One log-likelihood for each choice."""
-        return [LogLikelihood(context, delimiter + text) for text in self.continuations(doc)]
+        return [LogLikelihood(prompt, delimiter + text) for text in self.continuations(doc)]
 
-    def score(
-        self, doc: ChoiceDoc, results: Sequence[LogLikelihoodResult | GenerationResult]
-    ) -> Score:
+    def score(self, doc: ChoiceDoc, results: Sequence[LogLikelihoodResult]) -> Score:
         """`acc`: the most probable choice is right; `acc_norm`: most probable per character.
 
         The first of equals wins; the length is the choice's own, without the delimiter.
         """
-        sums = [r.log_probability for r in results if isinstance(r, LogLikelihoodResult)]
+        sums = [result.log_probability for result in results]
         lengths = [max(len(text), 1) for text in self.continuations(doc)]
         by_metric = {
             "acc": sums,
             "acc_norm": [s / n for s, n in zip(sums, lengths, strict=True)],
         }
-        picks = {name: values.index(max(values)) for name, values in by_metric.items()}
+        names = [metric.name for metric in self.metrics]
+        picks = {name: by_metric[name].index(max(by_metric[name])) for name in names}
         return Score(
-            metrics={name: float(picks[name] == doc.gold) for name in self.metrics},
-            prediction=str(picks[self.metrics[0]]),
+            metrics={name: float(pick == doc.gold) for name, pick in picks.items()},
+            prediction=str(picks[names[0]]),
         )
 
     def gold(self, doc: ChoiceDoc) -> str:

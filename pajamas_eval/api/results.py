@@ -1,71 +1,14 @@
-"""api.results"""
+"""What every result of a request has, and how results from runtimes and plugins are validated."""
 
 import math
 from operator import attrgetter
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import msgspec
 import numpy as np
 
-from pajamas_eval.api.requests import GenerateUntil, Request
-
-
-class LogLikelihoodResult(msgspec.Struct, frozen=True):
-    """Answer to `LogLikelihood` and `LogLikelihoodRolling`.
-
-    Attributes:
-        log_probability: Sum over the scored tokens, natural logarithm.
-        is_greedy: Whether every scored token is the most probable one at its place.
-        token_count: Number of scored tokens.
-        byte_count: UTF-8 length of the scored text.
-        prompt_tokens: Tokens in front of the scored ones (windows of a rolling text: 1 each).
-        truncated_tokens: Tokens cut from the left because the context was full.
-        seconds: This request's share of its batch's time.
-    """
-
-    log_probability: float
-    is_greedy: bool
-    token_count: int
-    byte_count: int
-    prompt_tokens: int
-    truncated_tokens: int = 0
-    seconds: float = 0.0
-
-
-FinishReason = Literal["stop", "end", "length"]
-
-
-class GenerationResult(msgspec.Struct, frozen=True):
-    """Answer to `GenerateUntil`.
-
-    Attributes:
-        text: The generated text, without the stop string and what follows it.
-        finish_reason: `stop` (a stop string), `end` (an end token) or `length` (token limit).
-        token_count: Number of generated tokens.
-        prompt_tokens: Number of tokens of the prompt that the model saw.
-        truncated_tokens: Tokens cut from the left of the prompt because the context was full.
-        seconds: Time since the text that was finished before this one: they run together.
-    """
-
-    text: str
-    finish_reason: FinishReason
-    token_count: int
-    prompt_tokens: int
-    truncated_tokens: int = 0
-    seconds: float = 0.0
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """A request that could not be answered: an error in the report, never a wrong answer."""
-
-    error: str
-
-
-Response = LogLikelihoodResult | GenerationResult
-"""An answer. It can be stored, which a failure is not: that is worth another try."""
-
-
-Result = Response | Failure
+if TYPE_CHECKING:
+    from pajamas_eval.api.requests import AnyResult, Request, Response
 
 LONGEST_ERROR = 2000
 """Characters of an error that are kept."""
@@ -73,42 +16,82 @@ LONGEST_ERROR = 2000
 _MOST = 2**40
 """Tokens or bytes that nobody has."""
 
-_Kind = type[LogLikelihoodResult] | type[GenerationResult]
-_TYPES: dict[_Kind, tuple[type, ...]] = {
-    LogLikelihoodResult: (float, bool, int, int, int, int, float),
-    GenerationResult: (str, str, int, int, int, float),
-}
-_FIELDS = {kind: kind.__struct_fields__ for kind in _TYPES}
-_VALUES = {kind: attrgetter(*names) for kind, names in _FIELDS.items()}
+
+class Result(msgspec.Struct, frozen=True, tag_field="kind", omit_defaults=True):
+    """Base of all results. A kind has these fields, in any order, and fields of its own.
+
+    Fields:
+        token_count: Tokens that were scored or generated.
+        prompt_tokens: Tokens that the model saw in front of them.
+        truncated_tokens: Tokens cut from the left because the context was full.
+        seconds: This request's share of its batch's time.
+    """
+
+    counts: ClassVar[tuple[str, ...]] = ("token_count", "prompt_tokens", "truncated_tokens")
+    """Fields that count something."""
+
+    def problem(self) -> str | None:
+        """What is wrong with a result whose fields have the right types, if anything."""
+        return None
+
+    @property
+    def log_probabilities(self) -> tuple[float, ...]:
+        """Log-probabilities of the choices that it is about, if it is about any."""
+        return ()
 
 
-def validate_result(request: Request, result: object) -> Result:
-    """The result in plain Python values; a failure where it answers the request in no way."""
+class Failure(msgspec.Struct, frozen=True):
+    """A request that could not be answered: an error in the report, never a wrong answer.
+
+    It is not stored: it is worth another try.
+    """
+
+    error: str
+
+
+AnyKind = TypeVar("AnyKind", bound=Result)
+
+
+def validate_result(request: "Request", result: object) -> "AnyResult":
+    """The result in plain Python values; a failure where it does not answer the request."""
     if isinstance(result, Failure):
         return Failure(str(result.error)[:LONGEST_ERROR])
-    kind: _Kind = GenerationResult if isinstance(request, GenerateUntil) else LogLikelihoodResult
+    kind = request.result_type
     if not isinstance(result, kind):
         return Failure(f"the runtime gave a {type(result).__name__} for an answer")
-    values = _VALUES[kind](result)
-    # Conversion costs more than a look at the types, which nearly always fit.
-    if tuple(map(type, values)) != _TYPES[kind] or kind is GenerationResult:
-        try:
-            result = msgspec.convert(
-                {name: _plain(v) for name, v in zip(_FIELDS[kind], values, strict=True)}, kind
-            )
-        except (msgspec.ValidationError, UnicodeError) as error:
-            return Failure(f"the runtime gave an invalid answer: {error}"[:LONGEST_ERROR])
-    counts = [result.token_count, result.prompt_tokens, result.truncated_tokens]
-    if isinstance(result, LogLikelihoodResult):
-        counts.append(result.byte_count)
-        if not math.isfinite(result.log_probability):
-            return Failure(f"the runtime gave a log-probability of {result.log_probability}")
+    try:
+        checked = cast("Response", _plain(kind, result))
+    except (msgspec.ValidationError, UnicodeError) as error:
+        return Failure(f"the runtime gave an invalid answer: {error}"[:LONGEST_ERROR])
+    counts = [getattr(checked, name) for name in kind.counts]
     if min(counts) < 0 or max(counts) > _MOST:
         return Failure(f"the runtime gave impossible counts of tokens or bytes: {counts}")
-    if not math.isfinite(result.seconds):
-        return Failure(f"the runtime gave an answer that took {result.seconds} seconds")
-    return result
+    if not math.isfinite(checked.seconds):
+        return Failure(f"the runtime gave an answer that took {checked.seconds} seconds")
+    problem = checked.problem()
+    return Failure(f"the runtime gave {problem}"[:LONGEST_ERROR]) if problem else checked
 
 
-def _plain(value: Any) -> Any:
+def _plain(kind: type[AnyKind], result: AnyKind) -> AnyKind:
+    """The result with every field of its declared type. Raises `ValidationError`."""
+    values = attrgetter(*kind.__struct_fields__)(result)
+    # Conversion costs more than a look at the types, which nearly always fit.
+    if tuple(map(type, values)) == _simple_types(kind):
+        return result
+    fields = dict(zip(kind.__struct_fields__, map(_scalar, values), strict=True))
+    return msgspec.convert(fields | {"kind": kind.__struct_config__.tag}, kind)
+
+
+def _simple_types(kind: type[Result]) -> tuple[type, ...] | None:
+    """The types of a kind's fields, where all are numbers and flags."""
+    if kind not in _SIMPLE:
+        types = tuple(field.type for field in msgspec.structs.fields(kind))
+        _SIMPLE[kind] = types if set(types) <= {float, bool, int} else None
+    return _SIMPLE[kind]
+
+
+_SIMPLE: dict[type[Result], tuple[type, ...] | None] = {}
+
+
+def _scalar(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value

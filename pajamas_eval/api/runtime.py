@@ -1,57 +1,49 @@
 """The contract between the core and an inference engine."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from blake3 import blake3
+from numpy.typing import ArrayLike, NDArray
 
 from pajamas_eval.api.identity import Engine, Identity, Settings
-from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling, Request
-from pajamas_eval.api.results import Result
+from pajamas_eval.api.media import Prompt
+from pajamas_eval.api.options import RuntimeOptions
+from pajamas_eval.api.requests import AnyResult, GenerateUntil, Request
 from pajamas_eval.errors import RunError
 
-Answers = Iterator[tuple[int, Result]]
+Answers = Iterator[tuple[int, AnyResult]]
 """Pairs of a request's index and its result, in any order, each index exactly once."""
 
 TokenPair = tuple[NDArray[np.int32], NDArray[np.int32]]
 """Token ids of a request's context and of its continuation."""
 
+READING_BYTES = 16
+"""Length of the digest of what a model reads."""
 
-class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Options every language-model runtime takes; adapters add their own.
-
-    Attributes:
-        path: File, folder or hub id of the model.
-        n_ctx: Upper bound on the context length, in tokens; the model's own by default.
-        add_bos: Whether text starts with the BOS token; the model's own default if not given.
-        trust_remote_code: Run Python code that comes with the model.
-        allow_pickle: Load weights stored as Python pickles, which can run code.
-        exact: Run one sequence at a time and share nothing: slow, and free of the small
-            differences that an engine's kernels make between batches of different shape.
-        batch_tokens: Most tokens of one batch, where that is less than the runtime's own number.
-        batch_sequences: Most sequences of one batch, likewise.
-    """
-
-    path: str
-    n_ctx: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    add_bos: bool | None = None
-    trust_remote_code: bool = False
-    allow_pickle: bool = False
-    exact: bool = False
-    batch_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    batch_sequences: Annotated[int, msgspec.Meta(ge=1)] | None = None
+_SAMPLE_TEXT = (
+    "The quick brown fox jumps over the lazy dog; 12 boxing wizards hold 345 jugs of wine."
+)
+"""Any two vocabularies that differ divide it otherwise, or into other numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a runtime can be asked."""
+    """What a runtime can be asked.
+
+    Attributes:
+        requests: Kinds of requests that it answers.
+        modalities: What its prompts may hold: `text`, `image`.
+        sampling: Whether it draws tokens at random where a request asks for it.
+    """
 
     requests: frozenset[type[Request]]
     modalities: frozenset[str] = frozenset({"text"})
+    sampling: bool = False
 
 
 @dataclass(slots=True)
@@ -81,10 +73,10 @@ class Usage:
 
 
 class Runtime(ABC):
-    """One model in one engine.
+    """One model in one engine, or behind a server.
 
-    Construction is cheap: it reads the tokenizer and metadata, not the weights. `load` reads the
-    weights; the request methods call for it.
+    Construction, from its options, is cheap: it reads metadata, not the weights. `load` reads the
+    weights; answering calls for it.
     """
 
     name: ClassVar[str]
@@ -109,22 +101,60 @@ class Runtime(ABC):
     def capabilities(self) -> Capabilities:
         """What this model can be asked."""
 
+    @abstractmethod
+    def digest(self) -> str | None:
+        """BLAKE3 of the model's files, in hexadecimal; needs no weights loaded.
+
+        Nothing where they are out of reach: answers are then stored under the options alone.
+        """
+
+    def answer_settings(self) -> Mapping[str, Any]:
+        """What else decides its answers, beyond weights, engine and options; values are JSON."""
+        return {}
+
+    @abstractmethod
+    def load(self) -> Identity:
+        """Read the weights, and say what exactly was loaded. Raises `UsageError`."""
+
+    def readings(self, requests: Sequence[Request]) -> Iterator[bytes | None]:
+        """How this model reads each request, in order: a digest, or nothing where it cannot know.
+
+        Two models that read a request alike, such as with the same tokens or as the same pixels,
+        give equal digests.
+        """
+        return (None for _ in requests)
+
+    def answer(self, requests: Sequence[Request]) -> Answers:
+        """Answers a mixed list of requests, each kind by the method of its name.
+
+        These methods, such as `loglikelihood` or `generate_until`, take a list of requests of one
+        kind and return `Answers`.
+        """
+        for kind in {type(request): None for request in requests}:
+            indices = [i for i, request in enumerate(requests) if type(request) is kind]
+            for i, result in getattr(self, kind.kind())([requests[i] for i in indices]):
+                if not 0 <= i < len(indices):
+                    raise RunError(
+                        f"the {self.name} runtime answered request {i} of {len(indices)}, "
+                        "which it was not asked"
+                    )
+                yield indices[i], result
+
+    def close(self) -> None:  # noqa: B027 - most engines need nothing
+        """Give back what the engine holds."""
+
+
+class TextRuntime(Runtime):
+    """A runtime that knows how its model turns text into tokens."""
+
     @property
     @abstractmethod
     def settings(self) -> Settings:
         """How this model reads text."""
 
     @abstractmethod
-    def digest(self) -> str:
-        """BLAKE3 of the model's files, in hexadecimal; needs no weights loaded."""
-
-    @abstractmethod
     def limit_context(self, context_length: int) -> None:
         """Use at most `context_length` tokens per sequence, so that all models truncate alike."""
-
-    @abstractmethod
-    def load(self) -> Identity:
-        """Read the weights, and say what exactly was loaded. Raises `UsageError`."""
 
     @abstractmethod
     def tokenize(self, requests: Sequence[Request]) -> Iterator[TokenPair]:
@@ -133,35 +163,36 @@ class Runtime(ABC):
         A prompt is a context without continuation, a rolling text a continuation without context.
         """
 
-    @abstractmethod
-    def loglikelihood(self, requests: Sequence[LogLikelihood]) -> Answers:
-        """Log-probability of each continuation after its context."""
+    def readings(self, requests: Sequence[Request]) -> Iterator[bytes | None]:
+        """Digests of each request's tokens, and of the context's length where that cuts them."""
+        length = self.settings.context_length
+        for request, pair in zip(requests, self.tokenize(requests), strict=True):
+            yield token_reading(request, *pair, length)
 
-    @abstractmethod
-    def loglikelihood_rolling(self, requests: Sequence[LogLikelihoodRolling]) -> Answers:
-        """Log-probability of each whole text."""
+    def answer_settings(self) -> Mapping[str, Any]:
+        """The prefix of every text, and a digest that models of one vocabulary share."""
+        prefix = list(self.settings.prefix_tokens)
+        ((tokens, _),) = self.tokenize([GenerateUntil(Prompt(_SAMPLE_TEXT), (), 1)])
+        bare = np.asarray(tokens[len(prefix) :], np.int32)
+        return {"prefix_tokens": prefix, "vocabulary": blake3(bare.tobytes()).hexdigest()[:16]}
 
-    @abstractmethod
-    def generate_until(self, requests: Sequence[GenerateUntil]) -> Answers:
-        """Greedy continuation of each prompt."""
 
-    def close(self) -> None:  # noqa: B027 - most engines need nothing
-        """Give back what the engine holds."""
+def token_reading(
+    request: Request,
+    context: ArrayLike,
+    continuation: ArrayLike,
+    context_length: int | None,
+) -> bytes:
+    """Digest of a request's tokens, and of the context's length where that cuts them.
 
-    def answer(self, requests: Sequence[Request]) -> Answers:
-        """Answers a mixed list of requests, each kind by its own method."""
-        kinds = {
-            LogLikelihood: self.loglikelihood,
-            LogLikelihoodRolling: self.loglikelihood_rolling,
-            GenerateUntil: self.generate_until,
-        }
-        for kind, method in kinds.items():
-            indices = [i for i, request in enumerate(requests) if type(request) is kind]
-            if indices:
-                for i, result in method([requests[i] for i in indices]):  # type: ignore[operator]
-                    if not 0 <= i < len(indices):
-                        raise RunError(
-                            f"the {self.name} runtime answered request {i} of {len(indices)}, "
-                            "which it was not asked"
-                        )
-                    yield indices[i], result
+    Args:
+        request: What is asked.
+        context: `[n]` token ids in front of the scored ones; the whole prompt of a generation.
+        continuation: `[m]` token ids to score; none for a generation.
+        context_length: Tokens that the model may see, where that is known.
+    """
+    parts = [np.asarray(tokens, np.int32).tobytes() for tokens in (context, continuation)]
+    room = len(context) + len(continuation) + request.new_tokens()  # type: ignore[arg-type]
+    cut = context_length if context_length is not None and room > context_length else None
+    # MessagePack gives every part its length, so none can run into the next.
+    return blake3(msgspec.msgpack.encode((parts, cut))).digest(READING_BYTES)

@@ -1,4 +1,4 @@
-"""`compare` and `run`: ask models questions and show the result."""
+"""`compare`: models against a baseline."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pajamas_eval.cli.options import (
     run_options,
     until_decided_option,
 )
-from pajamas_eval.cli.output import run_and_show
+from pajamas_eval.cli.output import run_and_show, show_run
 
 
 @click.command(epilog=MODEL_HELP, short_help="Compare models with a baseline.")
@@ -33,7 +33,6 @@ def compare(
     context: click.Context,
     /,
     models: tuple[str, ...],
-    margin: float,
     resume: int | None,
     **options: Any,
 ) -> None:
@@ -43,8 +42,8 @@ def compare(
     """
     if resume is not None:
         if models:
-            raise click.UsageError("--resume goes on with a run as it was asked: name no models")
-        _refuse_others(context, _OF_RESUME, "is as the run was asked, where one goes on with it")
+            raise click.UsageError("--resume continues a run as it was asked: name no models")
+        _refuse_others(context, _OF_RESUME, "is as the run was asked, where it is resumed")
         given = {
             name: options[name]
             for name in _OF_RESUME - {"resume"}
@@ -55,13 +54,13 @@ def compare(
         raise click.UsageError("compare needs two models or more; `run` takes one")
     elif any(model.startswith("run:") for model in models):
         _refuse_others(context, _OF_STORED, "is for models that are run, not for stored runs")
-        _compare_stored(models, margin=margin / 100, **options)
+        _compare_stored(models, **options)
     else:
-        run_and_show(models, margin=margin / 100, **options)
+        run_and_show(models, **options)
 
 
 _OF_RESUME = {"resume", "json_file", "store", "timeout"}
-_OF_STORED = {"models", "baseline", "margin", "confidence", "json_file", "store"}
+_OF_STORED = {"models", "baseline", "margins", "confidence", "json_file", "store"}
 """Parameters of `compare` that mean something there."""
 
 
@@ -76,9 +75,18 @@ def _refuse_others(context: click.Context, known: set[str], why: str) -> None:
 
 
 def _resume(run: int, options: dict[str, Any]) -> None:
-    from pajamas_eval.evaluation.session import resumed
+    from msgspec.structs import replace
 
-    run_and_show(**{**resumed(run, options.get("store")), **options})
+    from pajamas_eval.evaluation.session import Places
+    from pajamas_eval.evaluation.stored_runs import plan_to_resume
+
+    store = options.get("store")
+    plan = plan_to_resume(run, store)
+    former = Path(plan.json_file) if plan.json_file else None
+    json_file = options.get("json_file", former)
+    if "timeout" in options:
+        plan = replace(plan, timeout=options["timeout"])
+    show_run(plan, Places(json_file=json_file, store=store, folder=Path(plan.folder)))
 
 
 def _compare_stored(
@@ -86,22 +94,23 @@ def _compare_stored(
     baseline: str | None,
     json_file: Path | None,
     store: Path | None,
-    margin: float,
+    margins: tuple[Any, ...],
     confidence: float,
     **_: Any,
 ) -> None:
     from pajamas_eval.analysis.merging import merged
     from pajamas_eval.cli.output import fail_if_any_failed, output_console, write_and_show
-    from pajamas_eval.evaluation.session import files_of_store
-    from pajamas_eval.evaluation.stored_runs import stored_documents
+    from pajamas_eval.evaluation.stored_runs import files_of_store, stored_documents
     from pajamas_eval.files import check_outputs
     from pajamas_eval.report.terminal.comparison import show
+    from pajamas_eval.results.run_config import RunConfig
     from pajamas_eval.store import Store, default_path
 
     path = store or default_path()
     check_outputs([json_file], files_of_store(path))
     with Store.open(path, create=False) as opened:
         documents = stored_documents(opened, models)
-    document = merged(documents, baseline, margin, confidence)
+    config = RunConfig(margins=margins, confidence=confidence)
+    document = merged(documents, baseline, config)
     write_and_show(document, json_file, lambda: show(document, output_console()))
     fail_if_any_failed(document)

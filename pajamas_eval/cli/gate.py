@@ -20,9 +20,10 @@ from pajamas_eval.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pajamas_eval.gate.config import Gate, Run
+    from pajamas_eval.gate.config import Gate, GateFile
     from pajamas_eval.gate.findings import Finding
     from pajamas_eval.results.document import Document
+    from pajamas_eval.results.run_config import RunPlan
 
 EXIT_CODES = {"passed": 0, "failed": 1, "undecided": 3}
 STEP_SUMMARY, ACTIONS = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS"
@@ -80,12 +81,10 @@ def gate(
     whose paths are relative to it.
     """
     from pajamas_eval.cli.output import fail_if_any_failed, output_console, write_and_show
-    from pajamas_eval.files import check_outputs
     from pajamas_eval.gate import config as gate_files
     from pajamas_eval.gate.findings import overall
     from pajamas_eval.gate.judge import judge
     from pajamas_eval.report.terminal.gate import show
-    from pajamas_eval.results.file import read
 
     given = {
         name: value
@@ -96,24 +95,41 @@ def gate(
     json_file: Path | None = options["json_file"]
     summary = Path(os.environ[STEP_SUMMARY]) if os.environ.get(STEP_SUMMARY) else None
     read_files = {gate_file: "the gate", config: "the gate", result: "the result to judge"}
-    check_outputs(
-        [json_file, junit_file, summary],
-        {file: name for file, name in read_files.items() if file}
-        | {Path(model.rpartition("=")[2]): "a model" for model in models},
-    )
-    if result:
-        document = read(result)
-    else:
-        folder = config.parent if config else Path()
-        run = _run_of(file.run, config, models, given)
-        with _naming(config):
-            document = _measure(file.gate, run, folder, options)
+    _check_outputs([json_file, junit_file, summary], read_files, models)
+    document = _document(file, config, result, models, given, options)
     with _naming(result):
         findings = judge(document, file.gate)
     write_and_show(document, json_file, lambda: show(document, findings, output_console()))
     _tell_others(document, findings, junit_file, summary)
     fail_if_any_failed(document)
     context.exit(EXIT_CODES[overall(findings)])
+
+
+def _check_outputs(
+    outputs: "Sequence[Path | None]", inputs: "dict[Path | None, str]", models: tuple[str, ...]
+) -> None:
+    from pajamas_eval.files import check_outputs
+
+    read = {file: name for file, name in inputs.items() if file}
+    check_outputs(outputs, read | {Path(m.rpartition("=")[2]): "a model" for m in models})
+
+
+def _document(
+    file: "GateFile",
+    config: Path | None,
+    result: Path | None,
+    models: tuple[str, ...],
+    given: dict[str, Any],
+    options: dict[str, Any],
+) -> "Document":
+    """What is to be judged: read, or measured now."""
+    from pajamas_eval.results.file import read
+
+    if result:
+        return read(result)
+    plan = _plan_of(file.run, config, models, given)
+    with _naming(config):
+        return _measure(file.gate, plan, config.parent if config else Path(), options)
 
 
 @contextmanager
@@ -148,42 +164,50 @@ def _named_file(
     return gate_file
 
 
-def _run_of(
-    planned: "Run | None", config: Path | None, models: tuple[str, ...], given: dict[str, Any]
-) -> "Run":
+def _plan_of(
+    planned: "RunPlan | None", config: Path | None, models: tuple[str, ...], given: dict[str, Any]
+) -> "RunPlan":
     """What to run; options given on the command line come first."""
     from msgspec.structs import replace
 
-    from pajamas_eval.gate.config import Run
+    from pajamas_eval.results.run_config import RunPlan
 
     if config and not planned:
         raise UsageError(f"{config}: it has no [run] table, which says what to run")
-    given = {name: value for name, value in given.items() if name in Run.__struct_fields__}
+    given = {name: value for name, value in given.items() if name in RunPlan.__struct_fields__}
     if "benchmarks" in given:
         given["benchmarks"] = [n.strip() for n in given["benchmarks"].split(",") if n.strip()]
     if "data" in given:
         given["data"] = str(given["data"].absolute())
-    return replace(planned, **given) if config and planned else Run(models=list(models), **given)
+    if config and planned:
+        return replace(planned, **given)
+    return RunPlan(models=list(models), **given)
 
 
-def _measure(gate: "Gate", run: "Run", folder: Path, options: dict[str, Any]) -> "Document":
-    """Runs what is to be judged; `options` are for what `run` cannot say."""
-    from msgspec.structs import asdict
+def _measure(gate: "Gate", plan: "RunPlan", folder: Path, options: dict[str, Any]) -> "Document":
+    """Runs what is to be judged; `options` say where it reads and writes."""
+    from msgspec.structs import replace
 
-    from pajamas_eval.evaluation.session import run_models
-    from pajamas_eval.gate.config import check_early_stop
+    from pajamas_eval.cli.output import run_plan
+    from pajamas_eval.evaluation.session import Places
+    from pajamas_eval.gate.config import check_early_stop, margins_of
 
-    check_early_stop(gate, run.until_decided)
-    asked = {**options, **asdict(run)}
-    asked["benchmarks"] = ",".join(run.benchmarks or gate.benchmarks) or options["benchmarks"]
-    asked["data"] = folder / run.data if run.data else None
-    return run_models(
-        tuple(asked.pop("models")),
-        folder=folder,
+    check_early_stop(gate, plan.until_decided)
+    named = options["benchmarks"].split(",")
+    plan = replace(
+        plan,
+        benchmarks=list(plan.benchmarks) or list(gate.benchmarks) or named,
+        data=str(folder / plan.data) if plan.data else None,
         confidence=gate.confidence,
-        margin=(gate.margin or 1.0) / 100,
-        **asked,
+        margins=margins_of(gate),
     )
+    places = Places(
+        json_file=options["json_file"],
+        store=options["store"],
+        no_store=options["no_store"],
+        folder=folder,
+    )
+    return run_plan(plan, places)
 
 
 def _tell_others(

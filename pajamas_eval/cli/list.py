@@ -1,4 +1,4 @@
-"""`list` and `doctor`: what is there, and what of it works here."""
+"""`list`: the runtimes and the benchmarks that are installed."""
 
 import sys
 
@@ -30,7 +30,8 @@ def benchmarks(every: bool) -> None:
 
     for name, family in benchmark_families().items():
         shots = f"{family.default_shots}-shot by default"
-        click.echo(f"{name:20}  {family.summary()}; {', '.join(family.metrics)}; {shots}")
+        metrics = ", ".join(metric.name for metric in family.metrics)
+        click.echo(f"{name:20}  {family.summary}; {metrics}; {shots}")
         if every:
             for member in family.names()[1:]:
                 click.echo(f"  {member}")

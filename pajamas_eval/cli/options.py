@@ -22,6 +22,22 @@ class Number(click.FloatRange):
         return number
 
 
+class MarginType(click.ParamType):  # type: ignore[type-arg]
+    """A margin with its unit, as `parse_margin` reads it."""
+
+    name = "margin"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The margin; fails for what is none."""
+        from pajamas_eval.api.metrics import parse_margin  # slow to import
+        from pajamas_eval.errors import UsageError
+
+        try:
+            return parse_margin(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
 class FilePath(click.Path):
     """A path that is not empty, as that of an unset variable in a script is."""
 
@@ -87,56 +103,62 @@ def run_options(
             show_default=limit is not None,
             help="Questions per benchmark" + ("; all by default." if limit is None else "."),
         ),
-        click.option(
-            "--shots",
-            type=click.IntRange(min=0),
-            help="Few-shot examples; each benchmark's own number by default.",
-        ),
-        click.option(
-            "--seed",
-            type=int,
-            default=1234,
-            show_default=True,
-            help="Seed of the subset and of the few-shot choice.",
-        ),
-        click.option(
-            "--data",
-            type=FilePath(dir_okay=True),
-            help="Folder with data sets (default: $PAJAMAS_EVAL_DATA, else the hub).",
-        ),
-        click.option(
-            "--apply-chat-template",
-            is_flag=True,
-            help="Ask through the baseline's chat template (for instruction-tuned models).",
-        ),
-        click.option(
-            "--exact",
-            is_flag=True,
-            help="Run one sequence at a time: slow, without the noise of batching.",
-        ),
-        click.option(
-            "--json",
-            "json_file",
-            type=FilePath(),
-            help="Write everything, one record per question included.",
-        ),
-        click.option(
-            "--store",
-            type=FilePath(),
-            help="Where responses are kept (default: $PAJAMAS_EVAL_STORE, else the user's cache).",
-        ),
-        click.option("--no-store", is_flag=True, help="Compute everything anew, and keep nothing."),
+        _question_options,
+        _place_options,
         click.option(
             "--timeout",
             type=Number(0, 1_000_000, min_open=True),
             default=300.0,
             show_default=True,
             metavar="SECONDS",
-            help="How long an engine may show no heartbeat before it is taken to hang.",
+            help="How long an engine may give no heartbeat before it is taken to hang.",
         ),
     )
 
 
+_question_options = _all_of(
+    click.option(
+        "--shots",
+        type=click.IntRange(min=0),
+        help="Few-shot examples; each benchmark's own number by default.",
+    ),
+    click.option(
+        "--seed",
+        type=int,
+        default=1234,
+        show_default=True,
+        help="Seed of the subset and of the few-shot choice.",
+    ),
+    click.option(
+        "--data",
+        type=FilePath(dir_okay=True),
+        help="Folder with data sets (default: $PAJAMAS_EVAL_DATA, else the hub).",
+    ),
+    click.option(
+        "--apply-chat-template",
+        is_flag=True,
+        help="Ask through the baseline's chat template (for instruction-tuned models).",
+    ),
+    click.option(
+        "--exact",
+        is_flag=True,
+        help="Run one sequence at a time: slow, without the noise of batching.",
+    ),
+)
+_place_options = _all_of(
+    click.option(
+        "--json",
+        "json_file",
+        type=FilePath(),
+        help="Write everything, one record per question included.",
+    ),
+    click.option(
+        "--store",
+        type=FilePath(),
+        help="Where responses are kept (default: $PAJAMAS_EVAL_STORE, else the user's cache).",
+    ),
+    click.option("--no-store", is_flag=True, help="Compute everything anew, and keep nothing."),
+)
 store_option = click.option(
     "--store",
     type=FilePath(),
@@ -150,11 +172,13 @@ baseline_option = click.option(
 )
 margin_option = click.option(
     "--margin",
-    type=Number(0.001, 100, max_open=True),
-    default=1.0,
-    show_default=True,
-    metavar="POINTS",
-    help="Points that a variant may lose and still be no worse.",
+    "margins",
+    type=MarginType(),
+    multiple=True,
+    metavar="MARGIN",
+    help="What a variant may lose and still be no worse: points (5), a share of a ratio such as "
+    "perplexity (2%) or a metric's own unit (0.1nats); may be given for each. "
+    "[default: 1 point, 1%]",
 )
 confidence_option = click.option(
     "--confidence",

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,9 @@ from pajamas_eval.errors import RunError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pajamas_eval.evaluation.session import Places
     from pajamas_eval.results.document import Document
+    from pajamas_eval.results.run_config import RunPlan
 
 
 def write_and_show(document: "Document", json_file: Path | None, show: Callable[[], None]) -> None:
@@ -63,11 +65,49 @@ def fail_if_any_failed(document: "Document") -> None:
         raise RunError(f"{', '.join(failed)} did not run to the end{others}")
 
 
-def run_and_show(models: tuple[str, ...], **options: Any) -> None:
+def run_and_show(models: Sequence[str], **options: Any) -> None:
     """Runs models, writes and shows what came out. Raises `RunError` where one failed."""
-    from pajamas_eval.evaluation.session import run_models
+    plan, places = plan_and_places(models, **options)
+    show_run(plan, places)
+
+
+def show_run(plan: "RunPlan", places: "Places") -> None:
+    """The same for a plan."""
     from pajamas_eval.report.terminal.comparison import show
 
-    document = run_models(models, **options)
-    write_and_show(document, options["json_file"], lambda: show(document, output_console()))
+    document = run_plan(plan, places)
+    write_and_show(document, places.json_file, lambda: show(document, output_console()))
     fail_if_any_failed(document)
+
+
+def run_plan(plan: "RunPlan", places: "Places") -> "Document":
+    """Runs models with progress on standard error."""
+    from rich.console import Console
+
+    from pajamas_eval.evaluation.session import run_models
+    from pajamas_eval.report.terminal.progress import progress_for
+
+    return run_models(plan, places, progress_for(Console(stderr=True, emoji=False)))
+
+
+def plan_and_places(
+    models: Sequence[str],
+    *,
+    benchmarks: str,
+    data: Path | None,
+    json_file: Path | None = None,
+    store: Path | None = None,
+    no_store: bool = False,
+    **options: Any,
+) -> "tuple[RunPlan, Places]":
+    """What a command line asks for; `options` are further fields of `RunPlan`."""
+    from pajamas_eval.evaluation.session import Places
+    from pajamas_eval.results.run_config import RunPlan
+
+    plan = RunPlan(
+        models=list(models),
+        benchmarks=[name.strip() for name in benchmarks.split(",") if name.strip()],
+        data=str(data) if data else None,
+        **options,
+    )
+    return plan, Places(json_file=json_file, store=store, no_store=no_store)

@@ -12,6 +12,13 @@ from pajamas_eval.cli.options import (
     margin_option,
     run_options,
 )
+from pajamas_eval.cli.output import (
+    fail_if_any_failed,
+    output_console,
+    plan_and_places,
+    run_plan,
+    write_and_show,
+)
 
 
 @click.command(epilog=MODEL_HELP, short_help="Say how many questions a verdict would take.")
@@ -27,21 +34,20 @@ from pajamas_eval.cli.options import (
 )
 @baseline_option
 @run_options(limit=200)
-def plan(models: tuple[str, ...], margin: float, power: float, **options: Any) -> None:
+def plan(models: tuple[str, ...], power: float, **options: Any) -> None:
     """Ask a few questions (--limit) and say how many a verdict would take."""
     if len(models) < 2:
         raise click.UsageError("plan needs two models or more: how often they differ decides")
     from pajamas_eval.analysis.forecast import forecasts
-    from pajamas_eval.cli.output import fail_if_any_failed, output_console, write_and_show
-    from pajamas_eval.evaluation.session import run_models
     from pajamas_eval.report.terminal.forecast import show_plan
 
-    document = run_models(models, margin=margin / 100, **options)
-    found = list(forecasts(document, margin / 100, power))
+    asked, places = plan_and_places(models, **options)
+    document = run_plan(asked, places)
+    found = list(forecasts(document, power))
     confidence = document.settings.confidence
     write_and_show(
         document,
-        options["json_file"],
-        lambda: show_plan(found, output_console(), margin / 100, power, confidence),
+        places.json_file,
+        lambda: show_plan(found, output_console(), power, confidence),
     )
     fail_if_any_failed(document)

@@ -71,7 +71,7 @@ def prune(older_than: float | None, model: str | None, store: Path | None) -> No
 @store_option
 def export(file: Path, store: Path | None) -> None:
     """Write everything as JSON lines."""
-    from pajamas_eval.evaluation.session import files_of_store
+    from pajamas_eval.evaluation.stored_runs import files_of_store
     from pajamas_eval.files import check_outputs, replacing
     from pajamas_eval.report.wording.figures import plural, printable
     from pajamas_eval.store import export

@@ -1,16 +1,37 @@
-"""Puts the results of requests together into answers to questions."""
+"""Puts the results of requests together into answers to questions, round after round."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import cast
 
 from blake3 import blake3
 
-from pajamas_eval.api.requests import Request
-from pajamas_eval.api.results import Failure, LogLikelihoodResult, Response, Result
+from pajamas_eval.api.requests import AnyResult, Request, Response
+from pajamas_eval.api.results import Failure
 from pajamas_eval.api.runtime import Usage
-from pajamas_eval.questions.prepare import Question, QuestionSet
+from pajamas_eval.questions.prepare import Question, QuestionSet, prompt_hash
 from pajamas_eval.results.document import AnswerRecord, AnswerSet
+from pajamas_eval.workers.messages import Readings
 
 NOT_REACHED = "the model did not get to this question"
+
+
+@dataclass(slots=True)
+class _Thread:
+    """One sample of a question: its results so far.
+
+    Attributes:
+        missing: Results that are still to come.
+        is_over: Whether no round follows.
+        later: Requests of the rounds after the first.
+    """
+
+    question: int
+    sample: int
+    results: list[AnyResult | None]
+    missing: int
+    is_over: bool = False
+    later: list[Request] = field(default_factory=list)
 
 
 class AnswerCollector:
@@ -20,18 +41,18 @@ class AnswerCollector:
         cached_responses: Responses that were stored before.
     """
 
-    def __init__(self, questions: QuestionSet, fingerprints: Sequence[bytes]) -> None:
+    def __init__(self, questions: QuestionSet, readings: Readings) -> None:
+        """Takes how the model reads the first round; nothing of a model that could not read it."""
         self.name = questions.name
         self.wall_seconds = 0.0
         self.cached_responses = 0
         self._questions = questions.questions
-        self._fingerprints = fingerprints
+        self._readings = readings
         self._usage = Usage()
-        self._batch_digest: list[str] = []
-        self._results: list[list[Result | None]] = []
-        self._missing: list[int] = []
-        self._places: dict[bytes, list[tuple[int, int]]] = {}
-        self._requests = 0
+        self._batch_digests: list[str] = []
+        self._threads: list[list[_Thread]] = []
+        self._places: dict[bytes, list[tuple[_Thread, int]]] = {}
+        self._read = 0
 
     def extend(self, stop: int) -> dict[bytes, Request]:
         """What is to be asked for answers to the first `stop` questions, beyond what was.
@@ -39,34 +60,76 @@ class AnswerCollector:
         Requests that read alike have equal fingerprints and are asked once. What a question shares
         with one that was asked for earlier is asked again: it is found in the store, if anywhere.
         """
-        new = range(len(self._results), max(stop, len(self._results)))
         self._places = {}
-        requests = {}
-        for i in new:
-            for j, request in enumerate(self._questions[i].requests):
-                if not self._fingerprints:  # of a model that could not read them
-                    continue
-                fingerprint = self._fingerprints[self._requests]
-                self._requests += 1
-                self._places.setdefault(fingerprint, []).append((i, j))
-                requests[fingerprint] = request
-            self._results.append([None] * len(self._questions[i].requests))
-            self._missing.append(len(self._questions[i].requests))
+        requests: dict[bytes, Request] = {}
+        for i in range(len(self._threads), max(stop, len(self._threads))):
+            threads = []
+            for sample, asked in enumerate(self._questions[i].threads):
+                threads.append(thread := _Thread(i, sample, [], 0))
+                fingerprints = self._readings.fingerprints[self._read : self._read + len(asked)]
+                self._read += len(fingerprints)
+                self._await(thread, asked, fingerprints, requests)
+            self._threads.append(threads)
         return requests
+
+    def next_round(self) -> list[Request]:
+        """What the answers so far give rise to; nothing where all dialogues are over."""
+        self._waiting: list[tuple[_Thread, tuple[Request, ...]]] = []
+        for threads in self._threads:
+            for thread in threads:
+                if asked := self._following(thread):
+                    self._waiting.append((thread, asked))
+        return [request for _, asked in self._waiting for request in asked]
+
+    def begin_round(self, fingerprints: Sequence[bytes]) -> dict[bytes, Request]:
+        """What is to be asked for the requests of `next_round`, given how the model reads them."""
+        self._places = {}
+        requests: dict[bytes, Request] = {}
+        start = 0
+        for thread, asked in self._waiting:
+            self._await(thread, asked, fingerprints[start : start + len(asked)], requests)
+            thread.later += asked
+            start += len(asked)
+        return requests
+
+    def _following(self, thread: _Thread) -> tuple[Request, ...]:
+        """The next round of a sample whose last one is answered; notes where there is none."""
+        if thread.is_over or thread.missing or not _good(thread.results):
+            return ()
+        results = cast(list[Response], thread.results)
+        asked = self._questions[thread.question].next_round(thread.sample, results)
+        thread.is_over = not asked
+        return asked
+
+    def _await(
+        self,
+        thread: _Thread,
+        asked: Sequence[Request],
+        fingerprints: Sequence[bytes],
+        requests: dict[bytes, Request],
+    ) -> None:
+        first = len(thread.results)
+        thread.results += [None] * len(asked)
+        thread.missing += len(asked)
+        pairs = zip(asked, fingerprints, strict=False)
+        for place, (request, fingerprint) in enumerate(pairs, first):
+            self._places.setdefault(fingerprint, []).append((thread, place))
+            requests[fingerprint] = request
 
     @property
     def unanswered(self) -> int:
         """Questions that were asked for and have no answer yet."""
-        return sum(missing > 0 for missing in self._missing)
+        return sum(any(thread.missing for thread in threads) for threads in self._threads)
 
-    def take(self, results: Iterable[tuple[bytes, Result]]) -> int:
-        """Notes results of requests that `extend` gave; returns the questions they completed."""
+    def take(self, results: Iterable[tuple[bytes, AnyResult]]) -> int:
+        """Notes results of requests that were given out; returns the questions they completed."""
         completed = 0
         for fingerprint, result in results:
-            for question, part in self._places[fingerprint]:
-                self._results[question][part] = result
-                self._missing[question] -= 1
-                completed += self._missing[question] == 0
+            for thread, place in self._places[fingerprint]:
+                thread.results[place] = result
+                thread.missing -= 1
+                if not thread.missing:
+                    completed += not any(t.missing for t in self._threads[thread.question])
         return completed
 
     def add_usage(self, usage: Usage) -> None:
@@ -78,19 +141,16 @@ class AnswerCollector:
         ours.engine_seconds += usage.engine_seconds
         ours.batching = usage.batching
         ours.notes += usage.notes
-        self._batch_digest.append(usage.batch_digest)
+        self._batch_digests.append(usage.batch_digest)
 
     def answer_set(self, label: str) -> AnswerSet:
         """All answers in the questions' order; what is missing is an error."""
-        batch_digest = (
-            self._batch_digest[0] if len(self._batch_digest) == 1 else _digest(self._batch_digest)
-        )
+        digests = self._batch_digests
+        batch_digest = digests[0] if len(digests) == 1 else _digest(digests)
+        fingerprints = self._readings.fingerprints
         return AnswerSet(
             label=label,
-            answers=[
-                _answer(question, results)
-                for question, results in zip(self._questions, self._results, strict=False)
-            ],
+            answers=list(self._answers()),
             wall_seconds=self.wall_seconds,
             engine_seconds=self._usage.engine_seconds,
             evaluated_tokens=self._usage.evaluated_tokens,
@@ -100,40 +160,41 @@ class AnswerCollector:
             batch_digest="" if self.cached_responses else batch_digest,
             notes=list(self._usage.notes),
             cached_responses=self.cached_responses,
-            requests=len(self._fingerprints),
-            token_digest=blake3(b"".join(self._fingerprints)).hexdigest(),
+            requests=len(fingerprints),
+            token_digest=blake3(b"".join(fingerprints)).hexdigest(),
+            unknown_readings=len(self._readings.unknown),
         )
 
+    def _answers(self) -> Iterator[AnswerRecord]:
+        for question, threads in zip(self._questions, self._threads, strict=False):
+            for thread in threads:  # a model that failed may have answered all the same
+                self._following(thread)
+            yield _answer(question, threads)
 
-def _digest(packings: Sequence[str]) -> str:
-    return blake3("\n".join(packings).encode()).hexdigest() if packings else ""
+
+def _digest(digests: Sequence[str]) -> str:
+    return blake3("\n".join(digests).encode()).hexdigest() if digests else ""
 
 
-def _answer(question: Question, results: Sequence[Result | None]) -> AnswerRecord:
-    answer = AnswerRecord(doc_id=question.doc_id, scores={})
-    good: list[Response] = []
-    scored: list[LogLikelihoodResult] = []
-    for result in results:
-        if result is None:
+def _good(results: Iterable[AnyResult | None]) -> bool:
+    return not any(result is None or isinstance(result, Failure) for result in results)
+
+
+def _answer(question: Question, threads: Sequence[_Thread]) -> AnswerRecord:
+    answer = AnswerRecord(doc_id=question.doc_id)
+    for thread in threads:
+        for result in thread.results:
+            if result is None:
+                answer.error = answer.error or NOT_REACHED
+            elif isinstance(result, Failure):
+                answer.error = answer.error or result.error
+            else:
+                answer.parts.append(result)
+        if not thread.is_over:
             answer.error = answer.error or NOT_REACHED
-            continue
-        if isinstance(result, Failure):
-            answer.error = answer.error or result.error
-            continue
-        good.append(result)
-        answer.prompt_tokens += result.prompt_tokens
-        answer.token_count += result.token_count
-        answer.truncated_tokens += result.truncated_tokens
-        answer.seconds += result.seconds
-        if isinstance(result, LogLikelihoodResult):
-            scored.append(result)
-        else:
-            answer.text, answer.finish_reason = result.text, result.finish_reason
+        answer.later_prompts += [prompt_hash(request)[:16] for request in thread.later]
     if answer.error is None:
-        if scored:  # one for each choice
-            answer.log_probabilities = [r.log_probability for r in scored]
-            answer.is_greedy = [r.is_greedy for r in scored]
-        score = question.score(good)
-        answer.scores, answer.prediction = dict(score.metrics), score.prediction
-        answer.parsed = score.parsed
+        score = question.score(answer.parts)
+        answer.scores, answer.weights = dict(score.metrics), dict(score.weights)
+        answer.prediction, answer.parsed = score.prediction, score.parsed
     return answer

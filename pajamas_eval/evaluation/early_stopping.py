@@ -1,16 +1,30 @@
 """Questions asked only until each verdict is in."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from pajamas_eval.analysis.pairs import paired_differences, until_decided
+from pajamas_eval.analysis.paired import paired
+from pajamas_eval.api.benchmark import Benchmark
+from pajamas_eval.errors import UsageError
 from pajamas_eval.evaluation.answer_collector import NOT_REACHED
 from pajamas_eval.evaluation.model_runner import ModelRunner
 from pajamas_eval.questions.prepare import QuestionSet
-from pajamas_eval.results.document import AnswerSet, Document, RunSettings
+from pajamas_eval.results.document import AnswerSet, BenchmarkRecord, Document
+from pajamas_eval.results.run_config import RunSettings
 from pajamas_eval.statistics.verdicts import Verdict
 
 FIRST_LOOK = 50
 """Questions before the first look at a verdict; each later chunk is a fifth of those before."""
+
+
+def refuse_early_stop(benchmark: Benchmark[Any]) -> None:
+    """Raises `UsageError` where no test with a look after every question is known."""
+    metric = benchmark.metrics[0]
+    if not metric.is_proportion:
+        raise UsageError(
+            f"--until-decided takes metrics between 0 and 1, and {benchmark.name} is measured in "
+            f"{metric.unit}"
+        )
 
 
 def ask_until_decided(
@@ -29,9 +43,7 @@ def ask_until_decided(
             if other.record.noise_floor:
                 answers = other.ask(questions, len(baseline.ask(questions, 0).answers))
             else:
-                answers = _ask_pair(
-                    baseline, other, questions, record.metrics[0], document.settings
-                )
+                answers = _ask_pair(baseline, other, questions, record, document.settings)
             found[other.label, record.name] = answers
         other.close()
     for questions, record in zip(question_sets, document.benchmarks, strict=True):
@@ -43,16 +55,18 @@ def _ask_pair(
     baseline: ModelRunner,
     variant: ModelRunner,
     questions: QuestionSet,
-    metric: str,
+    record: BenchmarkRecord,
     settings: RunSettings,
 ) -> AnswerSet:
     """The variant's answers: to all questions, or those before the verdict or a failure."""
     planned, stop = len(questions.questions), 0
+    margin = settings.margin(record.headline)
+    assert margin is not None  # a run without one was refused
     while True:
         stop = min(stop + max(FIRST_LOOK, stop // 5), planned)
         theirs, ours = baseline.ask(questions, stop), variant.ask(questions, stop)
-        differences = paired_differences(theirs, ours, metric)
-        verdict = until_decided(differences, planned, settings.margin, settings.confidence)
+        pairs = paired(record, record.headline, theirs, ours)
+        verdict = pairs.verdict(margin, settings.confidence, until_decided=True)
         failed = any(
             answer.error == NOT_REACHED
             for answers in (theirs, ours)

@@ -1,46 +1,46 @@
 """Runs models over questions and gathers a result document."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any
 
 from blake3 import blake3
 
 from pajamas_eval import __version__
-from pajamas_eval.analysis.scores import summarize
+from pajamas_eval.analysis.summary import summarize
 from pajamas_eval.api.benchmark import Benchmark
 from pajamas_eval.api.data import DataSource
-from pajamas_eval.errors import UsageError, WorkerDiedError, WorkerHungError
+from pajamas_eval.api.identity import Settings
+from pajamas_eval.errors import UsageError
 from pajamas_eval.evaluation import fairness
-from pajamas_eval.evaluation.early_stopping import ask_until_decided
+from pajamas_eval.evaluation.call_workers import call_workers
+from pajamas_eval.evaluation.early_stopping import ask_until_decided, refuse_early_stop
 from pajamas_eval.evaluation.model_runner import ModelRunner, Progress
 from pajamas_eval.evaluation.noise_floor import ONE_SHAPE, with_noise_floor
 from pajamas_eval.evaluation.recording import Recording
-from pajamas_eval.evaluation.run_config import RunConfig
 from pajamas_eval.models.spec import ModelSpec
 from pajamas_eval.questions.chat_template import ChatTemplate
 from pajamas_eval.questions.prepare import QuestionSet, prepare
 from pajamas_eval.results.document import (
     BenchmarkRecord,
     Document,
+    Fairness,
     QuestionRecord,
-    RunSettings,
 )
 from pajamas_eval.results.file import FORMAT_VERSION
 from pajamas_eval.results.machine import this_machine
-from pajamas_eval.workers.messages import Opened
+from pajamas_eval.results.run_config import RunConfig, RunSettings, config_of
+from pajamas_eval.workers.messages import Opened, Readings
 from pajamas_eval.workers.worker import Worker
-
-_Answer = TypeVar("_Answer")
 
 
 def evaluate(
     specs: Sequence[ModelSpec],
-    benchmarks: Sequence[Benchmark],  # type: ignore[type-arg]
+    benchmarks: Sequence[Benchmark[Any]],
     data: DataSource,
     progress: Progress,
-    asked: RunConfig,
+    config: RunConfig,
     recording: Recording | None = None,
 ) -> Document:
     """Asks every model every question; the first model is the baseline.
@@ -52,106 +52,42 @@ def evaluate(
         UsageError: A model, benchmark or data set is at fault; nothing has been scored then.
         RunError: A model's process died before anything was scored.
     """
-
-    def questions(chat: ChatTemplate | None, limit: int | None) -> list[QuestionSet]:
-        return [
-            prepare(
-                benchmark,
-                data,
-                shots=asked.shots,
-                limit=limit,
-                seed=asked.seed,
-                chat=chat,
-                shuffled=asked.until_decided,
-            )
-            for benchmark in benchmarks
-        ]
-
-    specs, floors = with_noise_floor(specs, asked)
+    specs, floors = with_noise_floor(specs, config)
+    refuse_without_margin(benchmarks, config, len(specs) > 1)
     # Bad data is found before any engine starts; prompts through a template come later.
-    question_sets = questions(None, 1 if asked.apply_chat_template else asked.limit)
+    first = 1 if config.apply_chat_template else config.limit
+    question_sets = _question_sets(benchmarks, data, config, first, None)
     workers: list[Worker] = []
     try:
         for spec in specs:
-            options = {**spec.options, "exact": True} if asked.exact else spec.options
+            options = {**spec.options, "exact": True} if config.exact else spec.options
             log = recording.log(spec.label) if recording else None
-            workers.append(Worker(replace(spec, options=options), log, asked.timeout))
-        progress.step("reading the tokenizers")
-        lost: dict[str, str] = {}
-        opened = _call_workers(workers, lost, Worker.open)
-        if asked.noise_floor and opened[workers[0].label].options.get("exact"):
+            workers.append(Worker(replace(spec, options=options), log, config.timeout))
+        progress.step("opening the models")
+        models = _Models(workers, {}, {}, {})
+        models.opened = call_workers(workers, models.lost, Worker.open)
+        if config.noise_floor and models.opened[models.baseline].key.options.get("exact"):
             raise UsageError(ONE_SHAPE)
-        if asked.apply_chat_template:
-            question_sets = questions(_chat_template(workers[0].label, opened), asked.limit)
-        for label, model in opened.items():
-            fairness.refuse_impossible(label, model.capabilities, question_sets)
+        if config.apply_chat_template:
+            template = _chat_template(models.baseline, models.settings)
+            question_sets = _question_sets(benchmarks, data, config, config.limit, template)
+        for label, opened in models.opened.items():
+            fairness.refuse_impossible(label, opened.capabilities, question_sets)
         progress.step("comparing how the models read the questions")
-        settings = {label: model.settings for label, model in opened.items()}
-        requests = fairness.all_requests(question_sets)
-        context_length = min(s.context_length for s in settings.values())
-
-        def begin(worker: Worker) -> None:
-            worker.start_tokenizing(requests, context_length)
-
-        def begin_again(worker: Worker) -> None:
-            worker.open()
-            begin(worker)
-
-        def read_again(worker: Worker) -> list[bytes]:
-            begin_again(worker)
-            return worker.fingerprints()
-
-        _call_workers(workers, lost, begin, begin_again)
-        fingerprints = _call_workers(workers, lost, Worker.fingerprints, read_again)
-        alive = [worker for worker in workers if worker.label not in lost]
-        fair = fairness.check(alive, settings, question_sets, fingerprints)
-        document = Document(
-            format_version=FORMAT_VERSION,
-            program_version=__version__,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            machine=this_machine(),
-            settings=RunSettings(
-                seed=asked.seed,
-                limit=asked.limit,
-                shots=asked.shots,
-                context_length=context_length,
-                chat_template=(
-                    _template_digest(opened[workers[0].label])
-                    if asked.apply_chat_template
-                    else None
-                ),
-                exact=asked.exact,
-                confidence=asked.confidence,
-                margin=asked.margin,
-                until_decided=asked.until_decided,
-            ),
-            baseline=workers[0].label,
-            models=[],
-            fairness=fair,
-            benchmarks=[_benchmark_record(questions) for questions in question_sets],
-        )
+        models.read(question_sets)
+        fair = fairness.check(models.alive, models.opened, question_sets, models.readings)
+        document = _document(config, models, question_sets, fair)
         runners = [
-            ModelRunner(
-                worker,
-                context_length,
-                progress,
-                _by_benchmark(question_sets, fingerprints.get(worker.label, ())),
-                recording.responses(worker, opened[worker.label])
-                if recording and worker.label not in lost
-                else None,
-            )
-            for worker in workers
+            _runner(worker, models, progress, question_sets, recording) for worker in workers
         ]
+        for runner in runners:
+            runner.record.error = models.lost.get(runner.label)
+            runner.record.noise_floor = runner.label in floors
         document.models = [runner.record for runner in runners]
-        for model_record in document.models:
-            model_record.error = lost.get(model_record.label)
-        for model_record in document.models:
-            model_record.noise_floor = model_record.label in floors
         if recording:
-            recording.resolved(
-                document.settings, {label: model.engine for label, model in opened.items()}
-            )
-        ask = ask_until_decided if asked.until_decided else _ask_everything
+            keys = {label: opened.key for label, opened in models.opened.items()}
+            recording.resolved(document.settings, keys)
+        ask = ask_until_decided if config.until_decided else _ask_everything
         ask(runners, question_sets, document)
     finally:
         for worker in workers:
@@ -160,48 +96,145 @@ def evaluate(
     return document
 
 
-def _call_workers(
-    workers: Sequence[Worker],
-    lost: dict[str, str],
-    ask: Callable[[Worker], _Answer],
-    ask_again: Callable[[Worker], _Answer] | None = None,
-) -> dict[str, _Answer]:
-    """What each worker answers, by its label; one that dies is started again once.
+@dataclass
+class _Models:
+    """The workers of a run, and what is known of their models before any is loaded.
 
-    Those that die again are added to `lost` with their last words: their models have failed, and
-    the others go on. Without the baseline there is nothing to go on with.
+    Attributes:
+        lost: Last words of those that died, by label; they are left out of all that follows.
     """
-    answers = {}
-    for worker in (w for w in workers if w.label not in lost):
-        try:
-            try:
-                answers[worker.label] = ask(worker)
-            except (WorkerDiedError, WorkerHungError):
-                worker.restart()
-                answers[worker.label] = (ask_again or ask)(worker)
-        except (WorkerDiedError, WorkerHungError) as error:
-            if worker is workers[0]:
-                raise
-            lost[worker.label] = str(error)
-    return answers
+
+    workers: Sequence[Worker]
+    lost: dict[str, str]
+    opened: Mapping[str, Opened]
+    readings: Mapping[str, Readings]
+
+    @property
+    def baseline(self) -> str:
+        """Its label."""
+        return self.workers[0].label
+
+    @property
+    def alive(self) -> list[Worker]:
+        """Those that are not lost."""
+        return [worker for worker in self.workers if worker.label not in self.lost]
+
+    @property
+    def settings(self) -> dict[str, Settings]:
+        """How each reads text, where that is known."""
+        return {label: o.settings for label, o in self.opened.items() if o.settings}
+
+    @property
+    def context_length(self) -> int | None:
+        """The least of all models' own, so that all truncate alike."""
+        lengths = [s.context_length for s in self.settings.values() if s.context_length is not None]
+        return min(lengths, default=None)
+
+    def read(self, question_sets: Sequence[QuestionSet]) -> None:
+        """Has all of them read the questions at the same time."""
+        requests, length = fairness.all_requests(question_sets), self.context_length
+
+        def start(worker: Worker) -> None:
+            worker.start_reading(requests, length)
+
+        def start_again(worker: Worker) -> None:
+            worker.open()
+            start(worker)
+
+        def read_again(worker: Worker) -> Readings:
+            start_again(worker)
+            return worker.readings()
+
+        call_workers(self.workers, self.lost, start, start_again)
+        self.readings = call_workers(self.workers, self.lost, Worker.readings, read_again)
 
 
-def _by_benchmark(
-    question_sets: Sequence[QuestionSet], fingerprints: Sequence[bytes]
-) -> dict[str, Sequence[bytes]]:
-    """The fingerprints of all requests, divided by benchmark."""
+def refuse_without_margin(
+    benchmarks: Sequence[Benchmark[Any]], config: RunConfig, compares: bool
+) -> None:
+    """Raises `UsageError` for a headline metric on which nothing could be decided."""
+    for benchmark in benchmarks:
+        metric = benchmark.metrics[0]
+        if compares and config.margin(metric) is None:
+            raise UsageError(
+                f"{benchmark.name} is measured in {metric.unit}: say how much a variant may lose, "
+                f"for example --margin 0.1{metric.unit}"
+            )
+        if config.until_decided:
+            refuse_early_stop(benchmark)
+
+
+def _question_sets(
+    benchmarks: Sequence[Benchmark[Any]],
+    data: DataSource,
+    config: RunConfig,
+    limit: int | None,
+    chat: ChatTemplate | None,
+) -> list[QuestionSet]:
+    return [
+        prepare(
+            benchmark,
+            data,
+            shots=config.shots,
+            limit=limit,
+            seed=config.seed,
+            chat=chat,
+            shuffled=config.until_decided,
+        )
+        for benchmark in benchmarks
+    ]
+
+
+def _document(
+    config: RunConfig, models: _Models, question_sets: Sequence[QuestionSet], fair: Fairness
+) -> Document:
+    template = None
+    if config.apply_chat_template:
+        source = models.settings[models.baseline].chat_template or ""
+        template = blake3(source.encode("utf-8", "replace")).hexdigest()
+    return Document(
+        format_version=FORMAT_VERSION,
+        program_version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=this_machine(),
+        settings=RunSettings(
+            **config_of(config), context_length=models.context_length, template_digest=template
+        ),
+        baseline=models.baseline,
+        models=[],
+        fairness=fair,
+        benchmarks=[_benchmark_record(questions) for questions in question_sets],
+    )
+
+
+def _runner(
+    worker: Worker,
+    models: _Models,
+    progress: Progress,
+    question_sets: Sequence[QuestionSet],
+    recording: Recording | None,
+) -> ModelRunner:
+    opened = models.opened.get(worker.label)
+    cache = None
+    if recording and opened and worker.label not in models.lost:
+        cache = recording.responses(worker.label, opened.key)
+    readings = _by_benchmark(question_sets, models.readings.get(worker.label, Readings([])))
+    return ModelRunner(worker, opened, models.context_length, progress, readings, cache)
+
+
+def _by_benchmark(question_sets: Sequence[QuestionSet], readings: Readings) -> dict[str, Readings]:
+    """The readings of all requests, divided by benchmark."""
     divided, start = {}, 0
     for questions in question_sets:
-        count = sum(len(question.requests) for question in questions.questions)
-        divided[questions.name] = fingerprints[start : start + count]
-        start += count
+        end = start + sum(len(question.requests) for question in questions.questions)
+        unknown = frozenset(place - start for place in readings.unknown if start <= place < end)
+        divided[questions.name] = Readings(readings.fingerprints[start:end], unknown)
+        start = end
     return divided
 
 
 def _ask_everything(
-    runners: Sequence[ModelRunner],
-    question_sets: Sequence[QuestionSet],
-    document: Document,
+    runners: Sequence[ModelRunner], question_sets: Sequence[QuestionSet], document: Document
 ) -> None:
     """One model after the other, so that only one is in memory."""
     for runner in runners:
@@ -210,21 +243,18 @@ def _ask_everything(
         runner.close()
 
 
-def _chat_template(label: str, opened: dict[str, Opened]) -> ChatTemplate:
-    settings = opened[label].settings
-    if not settings.chat_template:
+def _chat_template(label: str, settings: Mapping[str, Settings]) -> ChatTemplate:
+    of_baseline = settings.get(label)
+    if of_baseline is None or not of_baseline.chat_template:
         raise UsageError(f"{label}, the baseline, has no chat template to apply")
-    return ChatTemplate(settings.chat_template, settings.bos_token, settings.eos_token)
-
-
-def _template_digest(opened: Opened) -> str:
-    return blake3((opened.settings.chat_template or "").encode("utf-8", "replace")).hexdigest()
+    return ChatTemplate(of_baseline.chat_template, of_baseline.bos_token, of_baseline.eos_token)
 
 
 def _benchmark_record(questions: QuestionSet) -> BenchmarkRecord:
     return BenchmarkRecord(
         name=questions.name,
         metrics=list(questions.benchmark.metrics),
+        has_choices=questions.benchmark.has_choices,
         shots=questions.shots,
         available=questions.available,
         notes=list(questions.notes),

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from blake3 import blake3
 
+from pajamas_eval.analysis.tokenization import bos_mismatch
 from pajamas_eval.api.identity import Settings
-from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, Request
+from pajamas_eval.api.requests import Request
 from pajamas_eval.api.runtime import Capabilities
 from pajamas_eval.errors import UsageError
 from pajamas_eval.questions.prepare import QuestionSet
 from pajamas_eval.results.document import Fairness, TokenCheck, TokenDifference
+from pajamas_eval.workers.messages import Opened, Readings
 from pajamas_eval.workers.worker import Worker
 
 _AT_ONCE = 1000
@@ -21,62 +23,88 @@ def refuse_impossible(
 ) -> None:
     """Raises `UsageError` for the first benchmark that asks what a model cannot answer."""
     for questions in question_sets:
-        wanted = questions.benchmark.request_type
-        if wanted not in capabilities.requests:
-            raise UsageError(
-                f"{label} cannot run {questions.name}: its runtime does not answer "
-                f"{wanted.__name__} requests"
-            )
+        benchmark = questions.benchmark
+        why = None
+        for kind in benchmark.request_types:
+            if kind not in capabilities.requests:
+                why = f"its runtime does not answer {kind.__name__} requests"
+        for modality in sorted(benchmark.modalities - capabilities.modalities):
+            why = f"its runtime takes no prompts with {modality}"
+        if benchmark.sampling and not capabilities.sampling:
+            why = "its runtime does not sample"
+        if why:
+            raise UsageError(f"{label} cannot run {questions.name}: {why}")
 
 
 def all_requests(question_sets: Sequence[QuestionSet]) -> list[Request]:
-    """Every request of every question, in order."""
+    """Every request of the first round of every question, in order."""
     return [r for s in question_sets for q in s.questions for r in q.requests]
 
 
 def check(
     workers: Sequence[Worker],
-    settings: Mapping[str, Settings],
+    opened: Mapping[str, Opened],
     question_sets: Sequence[QuestionSet],
-    fingerprints: Mapping[str, Sequence[bytes]],
+    readings: Mapping[str, Readings],
 ) -> Fairness:
     """Compares how every variant reads the questions with how the baseline does.
 
     Args:
         workers: The models, the baseline first.
-        settings: How each reads text, by its label.
+        opened: What each said of itself, by its label.
         question_sets: All questions.
-        fingerprints: Of all requests as each model reads them, by its label.
+        readings: How each model reads all requests, by its label.
 
     Raises:
         UsageError: The same vocabulary is used with and without a BOS token: scores of the two
             could not be compared.
     """
     baseline, *variants = workers
-    requests = all_requests(question_sets)
-    wanted = fingerprints[baseline.label]
-    checks = []
-    for variant in variants:
-        got = fingerprints[variant.label]
-        differing = [i for i, (a, b) in enumerate(zip(wanted, got, strict=True)) if a != b]
-        first = None
-        if differing:
-            first = _difference(baseline, variant, question_sets, requests[differing[0]], differing)
-            if settings[baseline.label].prefix_tokens != settings[variant.label].prefix_tokens:
-                _refuse_bos_mismatch(baseline, variant, settings, [requests[i] for i in differing])
-        checks.append(
-            TokenCheck(
-                label=variant.label,
-                identical=len(requests) - len(differing),
-                total=len(requests),
-                first_difference=first,
-            )
-        )
+    checks = [
+        _compare_readings(baseline, variant, opened, question_sets, readings)
+        for variant in variants
+    ]
     hashes = blake3()
     for questions in question_sets:
         for question in questions.questions:
             hashes.update(question.prompt_hash.encode())
-    return Fairness(prompt_digest=hashes.hexdigest(), tokens=checks, notes=_notes(settings))
+    lengths = {
+        worker.label: settings.context_length
+        for worker in workers
+        if (settings := opened[worker.label].settings) and settings.context_length is not None
+    }
+    return Fairness(prompt_digest=hashes.hexdigest(), tokens=checks, notes=_notes(lengths))
+
+
+def _compare_readings(
+    baseline: Worker,
+    variant: Worker,
+    opened: Mapping[str, Opened],
+    question_sets: Sequence[QuestionSet],
+    readings: Mapping[str, Readings],
+) -> TokenCheck:
+    requests = all_requests(question_sets)
+    wanted, got = readings[baseline.label], readings[variant.label]
+    unknown = wanted.unknown | got.unknown
+    differing = [
+        i
+        for i, (a, b) in enumerate(zip(wanted.fingerprints, got.fingerprints, strict=True))
+        if a != b and i not in unknown
+    ]
+    first = None
+    settings = opened[baseline.label].settings, opened[variant.label].settings
+    if differing and settings[0] and settings[1]:
+        first = _difference(baseline, variant, question_sets, requests[differing[0]], differing[0])
+        if settings[0].prefix_tokens != settings[1].prefix_tokens:
+            chosen = [requests[i] for i in differing]
+            _refuse_bos_mismatch(baseline, variant, settings[0], settings[1], chosen)
+    return TokenCheck(
+        label=variant.label,
+        identical=len(requests) - len(differing) - len(unknown),
+        total=len(requests),
+        unknown=len(unknown),
+        first_difference=first,
+    )
 
 
 def _difference(
@@ -84,16 +112,15 @@ def _difference(
     variant: Worker,
     question_sets: Sequence[QuestionSet],
     request: Request,
-    differing: Sequence[int],
+    place: int,
 ) -> TokenDifference:
-    place = differing[0]
     for questions in question_sets:
         for question in questions.questions:
             if place < len(question.requests):
                 return TokenDifference(
                     benchmark=questions.name,
                     doc_id=question.doc_id,
-                    text=_text(request).encode("utf-8", "replace").decode(),
+                    text="".join(request.texts()).encode("utf-8", "replace").decode(),
                     baseline_tokens=baseline.tokenize([request])[0],
                     variant_tokens=variant.tokenize([request])[0],
                 )
@@ -101,33 +128,24 @@ def _difference(
     raise AssertionError("the request belongs to no question")
 
 
-def _text(request: Request) -> str:
-    if isinstance(request, LogLikelihood):
-        return request.context + request.continuation
-    return request.prompt if isinstance(request, GenerateUntil) else request.text
-
-
 def _refuse_bos_mismatch(
-    baseline: Worker, variant: Worker, settings: Mapping[str, Settings], requests: Sequence[Request]
+    baseline: Worker,
+    variant: Worker,
+    of_baseline: Settings,
+    of_variant: Settings,
+    requests: Sequence[Request],
 ) -> None:
     """A BOS token on one side only, before the same tokens, is an error of set-up."""
-    ours = settings[baseline.label].prefix_tokens
-    theirs = settings[variant.label].prefix_tokens
+    ours, theirs = of_baseline.prefix_tokens, of_variant.prefix_tokens
     for start in range(0, len(requests), _AT_ONCE):
         chunk = requests[start : start + _AT_ONCE]
         for a, b in zip(baseline.tokenize(chunk), variant.tokenize(chunk), strict=True):
             if a[len(ours) :] == b[len(theirs) :]:
-                raise UsageError(
-                    f"not comparable: {baseline.label} starts every text with "
-                    f"{list(ours) or 'no BOS token'}, {variant.label} with "
-                    f"{list(theirs) or 'no BOS token'}; set it for one of them, for example "
-                    f"{variant.label}=runtime[path=…,add_bos={'true' if ours else 'false'}]"
-                )
+                raise UsageError(bos_mismatch(baseline.label, variant.label, ours, theirs))
 
 
-def _notes(settings: Mapping[str, Settings]) -> list[str]:
-    lengths = {label: s.context_length for label, s in settings.items()}
-    if len(set(lengths.values())) == 1:
+def _notes(lengths: Mapping[str, int]) -> list[str]:
+    if len(set(lengths.values())) <= 1:
         return []
     shortest = min(lengths, key=lambda label: lengths[label])
     return [

@@ -7,13 +7,13 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from pajamas_eval.api.identity import Identity
-from pajamas_eval.api.requests import Request
-from pajamas_eval.api.results import Failure, Response, Result, validate_result
+from pajamas_eval.api.requests import AnyResult, Request, Response
+from pajamas_eval.api.results import Failure, validate_result
 from pajamas_eval.errors import RunError, StoreError, UsageError, WorkerDiedError, WorkerHungError
 from pajamas_eval.evaluation.answer_collector import AnswerCollector
 from pajamas_eval.questions.prepare import QuestionSet
 from pajamas_eval.results.document import AnswerSet, ModelRecord
-from pajamas_eval.workers.messages import Finished
+from pajamas_eval.workers.messages import Finished, Opened, Readings
 from pajamas_eval.workers.worker import Worker
 
 PARTS = 32
@@ -67,25 +67,29 @@ class ModelRunner:
     def __init__(
         self,
         worker: Worker,
-        context_length: int,
+        opened: Opened | None,
+        context_length: int | None,
         progress: Progress,
-        fingerprints: Mapping[str, Sequence[bytes]],
+        readings: Mapping[str, Readings],
         cache: ResponseCache | None = None,
     ) -> None:
         """Takes over a worker that is open.
 
         Args:
             worker: The model.
-            context_length: Tokens that a sequence may have.
+            opened: What it said of itself; nothing where it could not be opened.
+            context_length: Tokens that a sequence may have, where that is known.
             progress: Told what is going on.
-            fingerprints: Of every benchmark's requests in order, by its name.
+            readings: How it reads the first round of each benchmark, by its name.
             cache: Where responses are kept, if anywhere.
         """
-        self.record = ModelRecord(label=worker.label, spec=str(worker.spec.options["path"]))
+        self.record = ModelRecord(
+            label=worker.label, spec=worker.spec.source, key=opened.key if opened else None
+        )
         self._worker = worker
         self._context_length = context_length
         self._progress = progress
-        self._fingerprints = fingerprints
+        self._readings = readings
         self._cache = cache
         self._answers: dict[str, AnswerCollector] = {}
         self._loaded = self._died = False
@@ -100,23 +104,53 @@ class ModelRunner:
         """The answers to the first `stop` questions; those that are not there yet are asked for."""
         name = questions.name
         if name not in self._answers:
-            self._answers[name] = AnswerCollector(questions, self._fingerprints[name])
+            self._answers[name] = AnswerCollector(questions, self._readings[name])
         answers = self._answers[name]
-        asked = answers.extend(len(questions.questions) if stop is None else stop)
-        if asked and (self._cache or not self.record.error):
-            self._progress.start(self.label, name, answers.unanswered)
+        asked: Mapping[bytes, Request] = answers.extend(
+            len(questions.questions) if stop is None else stop
+        )
+        number = 1
+        while asked and (self._cache or not self.record.error):
+            title = name if number == 1 else f"{name}, round {number}"
+            self._progress.start(self.label, title, answers.unanswered)
             started = time.perf_counter()
-            try:
-                self._answer(answers, asked)
-            except StoreError:  # no model's fault, and no other would fare better
-                raise
-            except (UsageError, RunError) as error:
-                self.record.error = str(error)
-                self._progress.step(f"failed: {error}")
-            finally:
-                self._progress.finish()
-                answers.wall_seconds += time.perf_counter() - started
+            asked = self._ask_round(answers, asked)
+            answers.wall_seconds += time.perf_counter() - started
+            number += 1
         return answers.answer_set(self.label)
+
+    def _ask_round(
+        self, answers: AnswerCollector, asked: Mapping[bytes, Request]
+    ) -> Mapping[bytes, Request]:
+        """Asks one round; returns what its answers give rise to."""
+        try:
+            self._answer(answers, asked)
+            following = answers.next_round()
+            if following:
+                return answers.begin_round(self._read(following))
+        except StoreError:  # no model's fault, and no other would fare better
+            raise
+        except (UsageError, RunError) as error:
+            self.record.error = str(error)
+            self._progress.step(f"failed: {error}")
+        finally:
+            self._progress.finish()
+        return {}
+
+    def _read(self, requests: Sequence[Request]) -> list[bytes]:
+        """How the model reads requests that came up; a process that died is started again once."""
+        if self.record.error:
+            return []
+        try:
+            self._worker.start_reading(requests, self._context_length)
+            return self._worker.readings().fingerprints
+        except (WorkerDiedError, WorkerHungError) as error:
+            if self._died:
+                raise
+            self._died = True
+            self._restart("hung" if isinstance(error, WorkerHungError) else "died")
+            self._worker.start_reading(requests, self._context_length)
+            return self._worker.readings().fingerprints
 
     def close(self) -> None:
         """Ends the process, whatever it is doing."""
@@ -139,7 +173,7 @@ class ModelRunner:
 
     def _computed(
         self, answers: AnswerCollector, asked: Mapping[bytes, Request]
-    ) -> Iterator[list[tuple[bytes, Result]]]:
+    ) -> Iterator[list[tuple[bytes, AnyResult]]]:
         """Groups of results of all requests, whatever the worker does.
 
         Where it hangs, what is left of what it was asked at once is asked again in smaller parts,
@@ -171,7 +205,7 @@ class ModelRunner:
 
     def _received(
         self, answers: AnswerCollector, part: dict[bytes, Request]
-    ) -> Iterator[list[tuple[bytes, Result]]]:
+    ) -> Iterator[list[tuple[bytes, AnyResult]]]:
         """Results of one call of the worker; `part` keeps what is not answered."""
         fingerprints = list(part)
         for message in self._worker.answer(list(part.values())):
@@ -180,7 +214,7 @@ class ModelRunner:
                 peak = max(self.record.peak_memory_bytes, message.peak_memory_bytes)
                 self.record.peak_memory_bytes = peak
                 continue
-            results: list[tuple[bytes, Result]] = []
+            results: list[tuple[bytes, AnyResult]] = []
             for index, result in message:
                 fingerprint = fingerprints[index] if 0 <= index < len(fingerprints) else b""
                 request = part.pop(fingerprint, None)

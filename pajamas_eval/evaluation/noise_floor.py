@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pajamas_eval.errors import UsageError, suggestion
-from pajamas_eval.evaluation.run_config import RunConfig
 from pajamas_eval.models.spec import ModelSpec
+from pajamas_eval.results.run_config import RunConfig
 
 NOISE_BATCHES = (
     {"batch_tokens": 160, "batch_sequences": 5},
@@ -19,21 +19,21 @@ ONE_SHAPE = "a noise floor needs batches of two shapes, and exact allows one"
 
 
 def with_noise_floor(
-    specs: Sequence[ModelSpec], asked: RunConfig
+    specs: Sequence[ModelSpec], config: RunConfig
 ) -> tuple[list[ModelSpec], frozenset[str]]:
     """All models to run, and the labels of those that show the engine's noise."""
-    floors = set(asked.same_weights)
+    floors = set(config.same_weights)
     labels = [spec.label for spec in specs]
-    for label in asked.same_weights:
+    for label in config.same_weights:
         if label not in labels[1:]:
             raise UsageError(f"no variant has the label {label!r}{suggestion(label, labels[1:])}")
-    if asked.until_decided and floors.issuperset(labels[1:]):
+    if config.until_decided and floors.issuperset(labels[1:]):
         raise UsageError(
             "no variant is left to decide on: one with the baseline's own weights gets no verdict"
         )
-    if not asked.noise_floor:
+    if not config.noise_floor:
         return list(specs), frozenset(floors)
-    if asked.exact:
+    if config.exact:
         raise UsageError(ONE_SHAPE)
     baseline, *variants = specs
     options = baseline.options

@@ -5,25 +5,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
 
 from pajamas_eval import __version__
-from pajamas_eval.api.identity import Engine
+from pajamas_eval.api.answer_key import AnswerKey
 from pajamas_eval.errors import PajamasError, StoreError, UsageError
 from pajamas_eval.evaluation.stored_runs import log_folder, logs_of, resume_command
-from pajamas_eval.results.document import Document, RunSettings
+from pajamas_eval.results.document import Document
 from pajamas_eval.results.file import encode
 from pajamas_eval.results.machine import this_machine
-from pajamas_eval.store import ModelIdentity, Store
+from pajamas_eval.results.run_config import RunSettings
+from pajamas_eval.store import Store
 from pajamas_eval.store.model_responses import ModelResponses
-from pajamas_eval.workers.messages import Opened
-from pajamas_eval.workers.worker import Worker
 
 
 class Recording:
     """One run of this process, in an open store."""
 
-    def __init__(self, store: Store, asked: Mapping[str, Any]) -> None:
+    def __init__(self, store: Store, asked: object) -> None:
         """Begins a run.
 
         Args:
@@ -55,24 +53,13 @@ class Recording:
         """The command that goes on with this run."""
         return resume_command(self._store, self.number)
 
-    def resolved(self, settings: RunSettings, engines: Mapping[str, Engine]) -> None:
-        """Records what was settled before anything was scored: settings, and engines by label."""
-        self._store.runs.resolve(self.number, {"settings": settings, "engines": dict(engines)})
+    def resolved(self, settings: RunSettings, keys: Mapping[str, AnswerKey]) -> None:
+        """Records what was settled before anything was scored: settings, and keys by label."""
+        self._store.runs.resolve(self.number, {"settings": settings, "engines": dict(keys)})
 
-    def responses(self, worker: Worker, opened: Opened) -> ModelResponses:
+    def responses(self, label: str, key: AnswerKey) -> ModelResponses:
         """What a model answered in this run and in earlier ones."""
-        identity = ModelIdentity(
-            digest=opened.digest,
-            runtime=worker.spec.runtime,
-            versions=opened.engine.versions,
-            settings={
-                "options": opened.options,
-                "device": opened.engine.device,
-                "build": opened.engine.build,
-                "prefix_tokens": list(opened.settings.prefix_tokens),
-            },
-        )
-        return ModelResponses(self._store, self.number, identity, worker.label)
+        return ModelResponses(self._store, self.number, key, label)
 
     @contextmanager
     def ending(self) -> Iterator["Ending"]:

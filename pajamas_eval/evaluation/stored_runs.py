@@ -4,9 +4,12 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from pajamas_eval.errors import UsageError
 from pajamas_eval.results.document import Document
 from pajamas_eval.results.file import decode
+from pajamas_eval.results.run_config import RunPlan, of_former_versions
 from pajamas_eval.store import Store, default_path
 
 
@@ -53,3 +56,52 @@ def log_folder(store: Store) -> Path:
 def logs_of(store: Store, run: int) -> list[Path]:
     """What is left of what the engines of a run printed."""
     return sorted(log_folder(store).glob(f"run{run}-*.log"))
+
+
+class RecordedPlan(RunPlan, kw_only=True):
+    """A plan as the store keeps it.
+
+    Attributes:
+        folder: Where its models' paths start.
+        json_file: Where the result went.
+    """
+
+    folder: str
+    json_file: str | None = None
+
+
+def recorded_plan(
+    plan: RunPlan, data: Path | None, folder: Path, json_file: Path | None
+) -> RecordedPlan:
+    """The plan with every path absolute: it may be resumed elsewhere."""
+    given = {name: getattr(plan, name) for name in RunPlan.__struct_fields__}
+    return RecordedPlan(
+        **{**given, "data": str(data.absolute()) if data else None},
+        folder=str(folder.absolute()),
+        json_file=str(json_file.absolute()) if json_file else None,
+    )
+
+
+def plan_to_resume(run: int, store: Path | None) -> RecordedPlan:
+    """What an earlier run was asked; what its record does not know takes its default.
+
+    Raises:
+        UsageError: There is no such run, or its models were elsewhere and are gone.
+    """
+    with Store.open(store or default_path(), create=False) as opened:
+        asked = opened.runs.get(run).asked
+    try:
+        plan = msgspec.convert(of_former_versions(asked), RecordedPlan)
+    except (msgspec.ValidationError, AttributeError, TypeError, UnicodeError) as error:
+        raise UsageError(
+            f"run {run} cannot be resumed: what it was asked cannot be read ({error}); run its "
+            "models again, and what is stored is found"
+        ) from None
+    if not Path(plan.folder).is_dir():
+        raise UsageError(f"run {run} was started in {plan.folder}, which is no longer there")
+    return plan
+
+
+def files_of_store(store: Path) -> dict[Path, str]:
+    """The store's file and those that SQLite has beside it, for `check_outputs`."""
+    return {Path(f"{store.resolve()}{end}"): "the response store" for end in ("", "-wal", "-shm")}

@@ -8,18 +8,18 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from pajamas_eval.api.benchmark import SHOT_SEED
-from pajamas_eval.api.requests import LogLikelihood
+from pajamas_eval.api.metrics import POINTS, Margin, Metric
 from pajamas_eval.errors import UsageError, suggestion
 from pajamas_eval.questions.registry import benchmark
+from pajamas_eval.results.run_config import Confidence, Count, RunPlan
 
 SIZE_LIMIT_BYTES = 100_000
 """A gate has a page at most; a file this large is something else."""
 
+GATES_OWN = {"confidence", "margins"}
+"""Options of a run that a gate says itself."""
+
 Points = Annotated[float, Meta(gt=0, lt=100)]
-Confidence = Annotated[float, Meta(gt=0.5, le=0.999999)]
-"""A one-sided test at 0.5 or less would prove a loss and its absence from the same answers."""
-Count = Annotated[int, Meta(ge=1)]
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
 
 
@@ -27,14 +27,15 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Base of all tables of a gate file."""
 
 
-AnyTable = TypeVar("AnyTable", bound=Table)
+AnyTable = TypeVar("AnyTable", bound=msgspec.Struct)
 
 
 class BenchmarkGate(Table, frozen=True):
     """What is required on one benchmark; what is not given here is the gate's own.
 
     Attributes:
-        margin: Loss against the baseline that is still no worse, in points.
+        margin: Loss against the baseline that is still no worse: in points, for a ratio such as
+            perplexity in percent, else in the metric's own unit.
         confidence: One-sided, of everything proven on this benchmark.
         min_questions: Questions below which nothing is decided.
         metric: Judged for the margin and for flips; the headline metric by default.
@@ -42,7 +43,7 @@ class BenchmarkGate(Table, frozen=True):
         max_flips: Ceiling of the questions that only one of the two has right, in percent.
     """
 
-    margin: Points | None = None
+    margin: Positive | None = None
     confidence: Confidence | None = None
     min_questions: Count | None = None
     metric: str | None = None
@@ -55,7 +56,8 @@ class Gate(Table, frozen=True):
 
     Attributes:
         confidence: One-sided, of everything proven from questions; more than 0.5.
-        margin: Loss that is still no worse, in points: required on every benchmark that was run.
+        margin: Loss that is still no worse, in points: required on every benchmark that was run
+            and is measured in points.
         min_questions: Questions of a benchmark below which nothing is decided.
         min_tokens_per_second: On the slowest benchmark.
         min_speed_ratio: Tokens per second over the baseline's, on the slowest benchmark.
@@ -90,39 +92,19 @@ class Gate(Table, frozen=True):
         return {name: limit for name, limit in limits.items() if limit is not None}
 
 
-class Run(Table, frozen=True):
+class RunTable(RunPlan, kw_only=True, forbid_unknown_fields=True):
     """What to run; names and defaults are those of the command's options.
 
-    Attributes:
-        models: As typed on a command line; paths are relative to the gate file.
-        baseline: Label of the model to compare with; the first by default.
-        benchmarks: Those that the gate names by default.
-        limit: Questions per benchmark.
-        shots: Few-shot examples; each benchmark's own number by default.
-        seed: Of the subset and of the few-shot choice.
-        data: Folder with data sets, relative to the gate file.
-        apply_chat_template: Ask through the baseline's chat template.
-        exact: Run one sequence at a time.
-        until_decided: Ask in random order, and only until the verdict at the gate's margin is in.
+    Paths are relative to the gate file, benchmarks are those that the gate names by default, and
+    there are two models at least. Margins and confidence are the gate's own.
     """
-
-    models: Annotated[list[str], Meta(min_length=2)]
-    baseline: str | None = None
-    benchmarks: list[str] = []
-    limit: Count | None = None
-    shots: Annotated[int, Meta(ge=0)] | None = None
-    seed: int = SHOT_SEED
-    data: str | None = None
-    apply_chat_template: bool = False
-    exact: bool = False
-    until_decided: bool = False
 
 
 class GateFile(Table, frozen=True):
     """A gate, and the run that it judges where the file is used as a configuration."""
 
     gate: Gate
-    run: Run | None = None
+    run: RunTable | None = None
 
 
 def read(path: Path) -> GateFile:
@@ -147,11 +129,12 @@ def _parse(raw: dict[str, Any]) -> GateFile:
     # The innermost first: msgspec says of an entry of a dictionary only that it is one.
     for name, table in benchmarks.items() if isinstance(benchmarks, dict) else ():
         _convert(table, BenchmarkGate, f"gate.benchmarks.{name}")
-    for name, kind in (("gate", Gate), ("run", Run)):
+    for name, kind in (("gate", Gate), ("run", RunTable)):
         if name in raw:
             _convert(raw[name], kind, name)
     file = _convert(raw, GateFile, "")
     _check(file.gate)
+    _check_run(raw.get("run", {}), file.run)
     check_early_stop(file.gate, file.run is not None and file.run.until_decided)
     return file
 
@@ -181,17 +164,24 @@ def _check(gate: Gate) -> None:
     for name, table in gate.benchmarks.items():
         asked = benchmark(name)
         place = f"[gate.benchmarks.{name}]"
-        if table.metric is not None and table.metric not in asked.metrics:
-            raise UsageError(
-                f"{place}: {name} has no metric {table.metric!r}"
-                f"{suggestion(table.metric, asked.metrics)} (it has {', '.join(asked.metrics)})"
-            )
-        if table.max_mean_kl is not None and asked.request_type is not LogLikelihood:
+        metric = _judged(name, table)
+        if table.margin is not None and metric.margin_unit == POINTS and table.margin >= 100:
+            raise UsageError(f"{place}: margin = {table.margin:g}: a margin is below 100 points")
+        if table.max_flips is not None and metric.kind != "binary":
+            raise UsageError(f"{place}: max_flips is for right and wrong; {metric.name} is neither")
+        if table.max_mean_kl is not None and not asked.has_choices:
             raise UsageError(
                 f"{place}: max_mean_kl is over the choices of a question, and {name} has none"
             )
         if all(v is None for v in (table.margin, gate.margin, table.max_mean_kl, table.max_flips)):
             raise UsageError(f"{place} requires nothing; give it margin, max_mean_kl or max_flips")
+
+
+def _check_run(table: dict[str, Any], run: RunTable | None) -> None:
+    for name in sorted(GATES_OWN & table.keys()):
+        raise UsageError(f"run.{name}: give the {name.rstrip('s')} in [gate]")
+    if run and len(run.models) < 2:
+        raise UsageError(f"run.models = {run.models!r}: name a baseline and a variant at least")
 
 
 def check_early_stop(gate: Gate, until_decided: bool) -> None:
@@ -203,9 +193,33 @@ def check_early_stop(gate: Gate, until_decided: bool) -> None:
         )
 
 
+def margins_of(gate: Gate) -> tuple[Margin, ...]:
+    """The gate's margins, each in its unit: for a run that is to be judged."""
+    margins = [Margin(gate.margin)] if gate.margin is not None else []
+    for name, table in gate.benchmarks.items():
+        unit = _judged(name, table).margin_unit
+        if table.margin is not None and unit != POINTS:
+            margins.append(Margin(table.margin, unit))
+    return tuple(margins)
+
+
+def _judged(name: str, table: BenchmarkGate) -> Metric:
+    """The metric that a table is about. Raises `UsageError`."""
+    asked = benchmark(name)
+    metrics = {metric.name: metric for metric in asked.metrics}
+    if table.metric is not None and table.metric not in metrics:
+        raise UsageError(
+            f"[gate.benchmarks.{name}]: {name} has no metric {table.metric!r}"
+            f"{suggestion(table.metric, metrics)} (it has {', '.join(metrics)})"
+        )
+    return metrics[table.metric] if table.metric else asked.metrics[0]
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a gate file."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **msgspec.json.schema(GateFile),
-    }
+    schema = msgspec.json.schema(GateFile)
+    run = schema["$defs"][RunTable.__name__]["properties"]
+    for name in GATES_OWN:
+        del run[name]
+    run["models"]["minItems"] = 2
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -72,7 +72,7 @@ def _costs(document: Document, label: str) -> _Costs:
     memory = (
         model.peak_memory_bytes if whole and not any(a.cached_responses for a in sets if a) else 0
     )
-    return _Costs(speeds, memory, model.identity.size_bytes if model.identity else 0)
+    return _Costs(speeds, memory, (model.identity.size_bytes or 0) if model.identity else 0)
 
 
 def _ratio(of: float, to: float) -> float:

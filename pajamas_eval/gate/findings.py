@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pajamas_eval.api.metrics import Metric
+
 
 class Outcome(StrEnum):
     """What became of a requirement; only the first lets a variant through."""
@@ -15,7 +17,7 @@ class Outcome(StrEnum):
 
 
 class Unit(StrEnum):
-    """What a figure is. Points and percent are kept as proportions until they are shown."""
+    """What a figure is. Points, percent and changes are proportions until they are shown."""
 
     POINTS = "points"
     PERCENT = "%"
@@ -23,6 +25,8 @@ class Unit(StrEnum):
     TOKENS_PER_SECOND = "tokens/s"
     BYTES = "bytes"
     RATIO = "× baseline"
+    CHANGE = "% change"
+    OWN = "own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +37,14 @@ class Requirement:
         name: Its key in the gate file.
         threshold: A margin, a floor (`min_…`) or a ceiling (`max_…`).
         benchmark: The one that it is about, if it is about one, with the metric that is judged.
+        metric: The one that a margin is about; its unit is the figure's where that is its own.
     """
 
     name: str
     unit: Unit
     threshold: float
     benchmark: str | None = None
+    metric: Metric | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

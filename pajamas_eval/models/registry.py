@@ -5,7 +5,8 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from pajamas_eval.api.runtime import Runtime, RuntimeOptions
+from pajamas_eval.api.options import RuntimeOptions
+from pajamas_eval.api.runtime import Runtime
 from pajamas_eval.errors import UsageError, suggestion
 from pajamas_eval.plugins import installed
 

@@ -20,6 +20,9 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SPLIT = re.compile(r"(?P<stem>.*)-(?P<part>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf")
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
 _CONFIGS = (".toml", ".py")
+NAMING_OPTIONS = ("path", "model")
+"""Options that name a model: where it lies, or what a server calls it."""
+
 _CONFIG_LIMIT = 10_000_000
 """Bytes of a configuration; real ones have thousands."""
 
@@ -34,6 +37,16 @@ class ModelSpec:
     label: str
     runtime: str
     options: Mapping[str, object]
+
+    @property
+    def source(self) -> str:
+        """What names the model: its path, or its name behind a server."""
+        return str(next(self.options[key] for key in NAMING_OPTIONS if key in self.options))
+
+    @property
+    def path(self) -> Path | None:
+        """Where it lies, if it does so in a file or a folder."""
+        return Path(str(self.options["path"])) if "path" in self.options else None
 
 
 def parse_specs(texts: Sequence[str]) -> list[ModelSpec]:
@@ -95,16 +108,16 @@ def _parse_options(text: str, whole: str) -> dict[str, object]:
 
 
 def _from_options(runtime: str, options: Mapping[str, object], source: str) -> ModelSpec:
-    path = options.get("path")
-    if not isinstance(path, str) or not path or "\0" in path:
+    name = next((options[key] for key in NAMING_OPTIONS if key in options), None)
+    if not isinstance(name, str) or not name or "\0" in name:
         raise UsageError(f"{source!r} names no model; add path=…")
     check_runtime(runtime)
-    return ModelSpec(_label_of(path), _canonical(runtime), _whole(runtime, options))
+    return ModelSpec(_label_of(name), _canonical(runtime), _whole(runtime, options))
 
 
 def _whole(runtime: str, options: Mapping[str, object]) -> Mapping[str, object]:
     """The options, naming part 1 where they name another part of a split GGUF file."""
-    path = Path(str(options["path"]))
+    path = Path(str(options.get("path", "")))
     if runtime != "gguf" or not _SPLIT.fullmatch(path.name):
         return options
     return {**options, "path": str(_first_part(path))}
@@ -223,9 +236,11 @@ def _from_config(path: Path) -> ModelSpec:
     for key, value in options.items():
         if not isinstance(value, str | int | float | bool | None):
             raise UsageError(f"{path}: {key} = {value!r} must be text, a number, or true or false")
-    model_path = options.get("path")
+    model_path = next((options[key] for key in NAMING_OPTIONS if key in options), None)
     if not isinstance(model_path, str) or not model_path or "\0" in model_path:
         raise UsageError(f'{path} names no model; add path = "…"')
+    if "path" not in options and runtime is not None:  # behind a server
+        return ModelSpec(label, _canonical(runtime), options)
     beside = path.parent / model_path
     if _exists(str(beside)):  # a path in a config file is relative to that file
         options["path"] = str(beside)

@@ -1,5 +1,6 @@
 """Turns a benchmark's docs into questions ready to be asked: prompts fixed, subset drawn."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,12 +8,15 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
-from pajamas_eval.api.benchmark import SHOT_SEED, Benchmark, Score
+from pajamas_eval.api.benchmark import SHOT_SEED, Benchmark, Conversation, Score
 from pajamas_eval.api.data import DataSource
+from pajamas_eval.api.media import Prompt
+from pajamas_eval.api.metrics import check_values
 from pajamas_eval.api.requests import Request
-from pajamas_eval.api.results import GenerationResult, LogLikelihoodResult
+from pajamas_eval.api.results import Result
 from pajamas_eval.errors import UsageError
 from pajamas_eval.questions.chat_template import ChatTemplate, Message
+from pajamas_eval.questions.rounds import ChatConversation, PlainConversation
 from pajamas_eval.statistics.subsets import nested_order
 
 
@@ -23,7 +27,8 @@ class Question:
     Attributes:
         doc_id: The doc's name within its benchmark.
         doc_hash: Digest of the doc's content.
-        prompt_hash: Digest of the requests: equal hashes mean identical prompts.
+        prompt_hash: Digest of the first round's requests: equal ones mean identical prompts.
+        threads: The first round's requests, once for each sample.
     """
 
     doc_id: str
@@ -32,13 +37,31 @@ class Question:
     tags: tuple[str, ...]
     gold: str
     cluster: str
-    requests: tuple[Request, ...]
+    threads: tuple[tuple[Request, ...], ...]
     _benchmark: Benchmark[Any]
     _doc: Any
+    _conversation: Conversation
 
-    def score(self, results: Sequence[LogLikelihoodResult | GenerationResult]) -> Score:
-        """Judges the results of `requests`, in their order."""
-        return self._benchmark.score(self._doc, results)
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """Those of the first round, sample after sample."""
+        if len(self.threads) == 1:
+            return self.threads[0]
+        return tuple(request for thread in self.threads for request in thread)
+
+    def next_round(self, sample: int, results: Sequence[Result]) -> tuple[Request, ...]:
+        """What to ask next of one sample, given the results of all its requests so far."""
+        requests = self._benchmark.rounds(self._doc, results, self._conversation)
+        return tuple(request.drawn(self._benchmark.sampling, sample) for request in requests)
+
+    def score(self, results: Sequence[Result]) -> Score:
+        """Judges the results of all requests. Raises `UsageError` for values no metric has."""
+        score = self._benchmark.score(self._doc, results)
+        where = f"{self._benchmark.name} {self.doc_id}"
+        check_values(where, self._benchmark.metrics, score.metrics)
+        if any(not (math.isfinite(weight) and weight > 0) for weight in score.weights.values()):
+            raise UsageError(f"{where}: a weight is above 0 and finite, not {dict(score.weights)}")
+        return score
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +106,11 @@ def prepare(
         UsageError: The data or the number of shots does not fit.
     """
     count = benchmark.default_shots if shots is None else shots
+    if benchmark.repeats > 1 and benchmark.sampling is None:
+        raise UsageError(
+            f"{benchmark.name} asks for {benchmark.repeats} samples of each text and draws none; "
+            "it needs a sampling"
+        )
     if benchmark.max_shots is not None and count > benchmark.max_shots:
         most = f"at most {benchmark.max_shots}" if benchmark.max_shots else "no"
         raise UsageError(
@@ -109,23 +137,37 @@ def prepare(
 def _question(
     benchmark: Benchmark[Any], doc: Any, shots: Sequence[Any], chat: ChatTemplate | None
 ) -> Question:
+    images = tuple(image for shown in (*shots, doc) for image in benchmark.images(shown))
+    conversation: Conversation
     if chat is None:
-        context = _plain_context(benchmark, doc, shots)
-        requests = benchmark.requests(doc, context, delimiter=" ")
+        prompt = Prompt(_plain_context(benchmark, doc, shots), images)
+        conversation, delimiter = PlainConversation(prompt), " "
     else:
-        context = chat.render(_messages(benchmark, doc, shots))
-        requests = benchmark.requests(doc, context, delimiter="")
+        messages = _messages(benchmark, doc, shots)
+        prompt = Prompt(chat.render(messages), images)
+        conversation, delimiter = ChatConversation(prompt, messages, chat), ""
+    requests = benchmark.requests(doc, prompt, delimiter)
+    threads = tuple(
+        tuple(request.drawn(benchmark.sampling, sample) for request in requests)
+        for sample in range(benchmark.repeats)
+    )
     return Question(
         doc_id=doc.id,
-        doc_hash=_digest(doc),
-        prompt_hash=_digest([(type(request).__name__, request) for request in requests]),
+        doc_hash=_digest(msgspec.to_builtins(doc)),
+        prompt_hash=prompt_hash(*(request for thread in threads for request in thread)),
         tags=doc.tags,
         gold=benchmark.gold(doc),
         cluster=doc.cluster,
-        requests=tuple(requests),
+        threads=threads,
         _benchmark=benchmark,
         _doc=doc,
+        _conversation=conversation,
     )
+
+
+def prompt_hash(*requests: Request) -> str:
+    """Digest of what is asked, wherever its images lie."""
+    return _digest([request.content() for request in requests])
 
 
 def _plain_context(benchmark: Benchmark[Any], doc: Any, shots: Sequence[Any]) -> str:
@@ -146,6 +188,6 @@ def _messages(benchmark: Benchmark[Any], doc: Any, shots: Sequence[Any]) -> list
     return messages
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     # Lone surrogates have no UTF-8 form, so text is escaped before it is hashed.
-    return blake3(repr(msgspec.to_builtins(value)).encode("ascii", "backslashreplace")).hexdigest()
+    return blake3(repr(value).encode("ascii", "backslashreplace")).hexdigest()

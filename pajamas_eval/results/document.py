@@ -1,6 +1,9 @@
 """The result document: everything a run found, in one versioned JSON file."""
 
+from pajamas_eval.api.answer_key import AnswerKey
 from pajamas_eval.api.identity import Identity
+from pajamas_eval.api.metrics import Metric
+from pajamas_eval.api.requests import FinishReason, GenerationResult, Response
 from pajamas_eval.results.findings import (
     Comparison,
     ExtractionAudit,
@@ -10,35 +13,15 @@ from pajamas_eval.results.findings import (
 )
 from pajamas_eval.results.machine import Machine
 from pajamas_eval.results.record import Record
-
-
-class RunSettings(Record):
-    """What was asked of every model alike.
-
-    Attributes:
-        context_length: Tokens per sequence, the least of all models' own.
-        chat_template: Digest of the baseline's chat template, if prompts went through it.
-        exact: Whether every sequence was run alone.
-        confidence: Of every interval and verdict, in (0, 1).
-        margin: Loss that a variant may have and still be no worse, as a proportion.
-        until_decided: Whether questions were asked only until each verdict was in.
-    """
-
-    seed: int
-    limit: int | None
-    shots: int | None
-    context_length: int
-    chat_template: str | None
-    exact: bool
-    confidence: float
-    margin: float
-    until_decided: bool = False
+from pajamas_eval.results.run_config import RunSettings
 
 
 class ModelRecord(Record):
     """One model: what it is, what loading it cost, and whether it failed.
 
     Attributes:
+        spec: What the user typed for it, without options.
+        key: What its answers are stored under; nothing where it could not be opened.
         noise_floor: Whether it has the baseline's own weights, run otherwise: its flips are the
             engine's noise, and it gets no verdict.
         restarts: How often its process died or hung and was started again: what it had cost until
@@ -48,6 +31,7 @@ class ModelRecord(Record):
 
     label: str
     spec: str
+    key: AnswerKey | None = None
     identity: Identity | None = None
     load_seconds: float = 0.0
     peak_memory_bytes: int = 0
@@ -57,32 +41,51 @@ class ModelRecord(Record):
     notes: list[str] = []
 
 
-class AnswerRecord(Record):
+class AnswerRecord(Record, omit_defaults=True):
     """One model's answer to one question.
 
     Attributes:
         scores: Value of each metric; empty where there was an error.
+        weights: Of the question in metrics of kind `ratio`, where they are not 1.
+        prediction: What the model answered, in the benchmark's own form.
         parsed: Whether an answer could be made out in a generated text.
-        log_probabilities: Per choice, for log-likelihood benchmarks.
-        text: For generation benchmarks.
-        prompt_tokens: Of the whole question, summed over its requests.
-        token_count: Scored or generated tokens, summed over its requests.
-        seconds: Share of its batches' time; for generated text the time since the one before.
+        parts: Results of its requests, in their order; those that failed are left out.
+        later_prompts: Digests of the requests of its later rounds, which depend on its answers.
     """
 
     doc_id: str
-    scores: dict[str, float]
+    scores: dict[str, float] = {}
+    weights: dict[str, float] = {}
     prediction: str | None = None
     parsed: bool = True
     error: str | None = None
-    log_probabilities: list[float] | None = None
-    is_greedy: list[bool] | None = None
-    text: str | None = None
-    finish_reason: str | None = None
-    prompt_tokens: int = 0
-    token_count: int = 0
-    truncated_tokens: int = 0
-    seconds: float = 0.0
+    parts: list[Response] = []
+    later_prompts: list[str] = []
+
+    @property
+    def log_probabilities(self) -> list[float]:
+        """Those of all its parts: of its choices, where the benchmark has choices."""
+        return [value for part in self.parts for value in part.log_probabilities]
+
+    @property
+    def texts(self) -> list[str]:
+        """Those that were generated."""
+        return [part.text for part in self.parts if isinstance(part, GenerationResult)]
+
+    @property
+    def finish_reasons(self) -> list[FinishReason]:
+        """Why each generated text ended."""
+        return [part.finish_reason for part in self.parts if isinstance(part, GenerationResult)]
+
+    @property
+    def truncated_tokens(self) -> int:
+        """Tokens cut from the left, over all its requests."""
+        return sum(part.truncated_tokens for part in self.parts)
+
+    @property
+    def seconds(self) -> float:
+        """What it took, as a share of the batches' time."""
+        return sum(part.seconds for part in self.parts)
 
 
 class AnswerSet(Record):
@@ -95,8 +98,9 @@ class AnswerSet(Record):
         batch_digest: Of what was run together: with equal ones, an engine on the same machine gives
             the same bits. Empty where some of the responses were stored before.
         cached_responses: Those that an earlier run had stored; the costs are those of the others.
-        requests: Those of all questions, asked or not.
-        token_digest: Digest of them as the model reads them: equal ones were read alike.
+        requests: Those of the first round of all questions, asked or not.
+        token_digest: Of them as the model reads them: equal ones were read alike.
+        unknown_readings: How many of them the runtime cannot tell how it reads.
     """
 
     label: str
@@ -112,12 +116,14 @@ class AnswerSet(Record):
     cached_responses: int = 0
     requests: int = 0
     token_digest: str = ""
+    unknown_readings: int = 0
 
 
 class QuestionRecord(Record):
     """One question as every model was asked it.
 
     Attributes:
+        prompt_hash: Digest of the requests of its first round.
         cluster: What it shares with others, such as a passage; empty if nothing.
     """
 
@@ -133,15 +139,29 @@ class BenchmarkRecord(Record):
     """One benchmark with its questions, in the order they were asked, and every model's answers.
 
     Where questions are asked until a verdict is in, the answers are to the first of them.
+
+    Attributes:
+        metrics: The headline metric first.
+        has_choices: Whether the parts of an answer are the log-probabilities of choices.
     """
 
     name: str
-    metrics: list[str]
+    metrics: list[Metric]
     shots: int
     available: int
     notes: list[str]
     questions: list[QuestionRecord]
     answer_sets: list[AnswerSet]
+    has_choices: bool = False
+
+    @property
+    def headline(self) -> Metric:
+        """The metric that verdicts are about."""
+        return self.metrics[0]
+
+    def metric(self, name: str) -> Metric:
+        """The metric of that name."""
+        return next(metric for metric in self.metrics if metric.name == name)
 
     def clusters(self) -> dict[str, str]:
         """The cluster of each question; one that shares nothing is its own."""
@@ -159,24 +179,45 @@ class TokenDifference(Record):
 
 
 class TokenCheck(Record):
-    """How a variant's tokens compare with the baseline's, over all requests."""
+    """How a variant reads the requests, compared with the baseline.
+
+    Attributes:
+        identical: Requests that both read alike.
+        total: All requests of the first rounds.
+        unknown: Requests that one of the two cannot tell how it reads.
+    """
 
     label: str
     identical: int
     total: int
+    unknown: int = 0
     first_difference: TokenDifference | None = None
 
 
-class Fairness(Record):
-    """What was proven before scoring.
+class LaterRounds(Record):
+    """How a variant's prompts of later rounds, which depend on its answers, compare.
 
     Attributes:
-        prompt_digest: Digest of all prompt hashes: the text that every model was given.
+        identical: Prompts that are the baseline's too.
+        total: Prompts of the variant's later rounds.
+    """
+
+    label: str
+    identical: int
+    total: int
+
+
+class Fairness(Record):
+    """What was proven before scoring; only the later rounds are counted after it.
+
+    Attributes:
+        prompt_digest: Of all prompt hashes: the text that every model was given.
     """
 
     prompt_digest: str
     tokens: list[TokenCheck]
     notes: list[str]
+    later_rounds: list[LaterRounds] = []
 
 
 class Document(Record):
@@ -204,3 +245,7 @@ class Document(Record):
     def benchmark(self, name: str) -> BenchmarkRecord:
         """The benchmark of that name."""
         return next(record for record in self.benchmarks if record.name == name)
+
+    def keys(self) -> dict[str, AnswerKey]:
+        """The answer keys that are known, by label."""
+        return {model.label: model.key for model in self.models if model.key}

@@ -10,9 +10,9 @@ import msgspec
 from pajamas_eval.errors import UsageError
 from pajamas_eval.files import write_whole
 from pajamas_eval.results.document import Document
+from pajamas_eval.results.migrations import MIGRATIONS
 
-FORMAT_VERSION = 3
-
+FORMAT_VERSION = 4
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -52,16 +52,30 @@ def read(path: Path) -> Document:
 
 
 def decode(raw: bytes, name: str) -> Document:
-    """A document from its JSON. Raises `UsageError` for anything it does not understand."""
+    """A document from its JSON, of this version or an earlier one.
+
+    Raises:
+        UsageError: It holds anything that this program does not understand.
+    """
     try:
         version = _parse(raw, _Versioned).format_version
-        if version != FORMAT_VERSION:
-            raise UsageError(
-                f"{name} has format version {version}; this program reads {FORMAT_VERSION}"
-            )
-        return _parse(raw, Document)
-    except (ValueError, RecursionError) as error:
+        if version == FORMAT_VERSION:
+            return _parse(raw, Document)
+        if version in MIGRATIONS:
+            return msgspec.convert(_migrated(json.loads(raw), version), Document)
+        raise UsageError(
+            f"{name} has format version {version}; this program reads "
+            f"{min(MIGRATIONS)} to {FORMAT_VERSION}"
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{name} is not a result document: {error}") from None
+
+
+def _migrated(document: Any, version: int) -> Any:
+    for step in range(version, FORMAT_VERSION):
+        MIGRATIONS[step](document)
+        document["format_version"] = step + 1
+    return document
 
 
 def _parse(raw: bytes, kind: type[_AnyStruct]) -> _AnyStruct:

@@ -1,5 +1,6 @@
 """What is computed from the answers in a result document."""
 
+from pajamas_eval.api.metrics import Margin
 from pajamas_eval.results.record import Record
 from pajamas_eval.statistics.verdicts import Verdict
 
@@ -9,9 +10,11 @@ class ScoreSummary(Record):
 
     Attributes:
         subset: A tag of the questions, or nothing for all.
-        value: Mean, as a proportion.
-        lower, upper: Wilson's interval at the run's confidence.
-        standard_error: Clustered where questions share a passage; nothing for fewer than two.
+        value: Mean of binary and mean metrics, geometric mean of ratios.
+        lower, upper: At the run's confidence: Wilson's interval of a binary metric, else Student's.
+            Nothing where a single question or cluster says nothing of the spread.
+        standard_error: Of the mean, for ratios of its logarithm; clustered where questions share a
+            passage. Nothing for fewer than two.
     """
 
     benchmark: str
@@ -20,8 +23,8 @@ class ScoreSummary(Record):
     subset: str | None
     count: int
     value: float
-    lower: float
-    upper: float
+    lower: float | None
+    upper: float | None
     standard_error: float | None
 
 
@@ -62,25 +65,30 @@ class Comparison(Record):
     """A variant against the baseline, on the questions that both answered.
 
     Attributes:
-        gains: Questions only the variant has right.
-        losses: Questions only the baseline has right.
+        gains: Questions on which the variant is better: those that only it has right.
+        losses: Questions on which the baseline is better.
         unanswered: Questions that at least one of the two was asked and could not answer.
-        difference: Variant minus baseline, as a proportion.
-        lower, upper: Tango's interval at the run's confidence.
-        mcnemar_p: McNemar's exact test of no difference, two-sided; nothing where questions were
-            asked until a verdict was in, for it holds for a fixed number of questions only.
-        flip_rate: Questions that one of the two has right, as a proportion.
+        difference: Variant minus baseline, in the metric's unit (points as a proportion); for a
+            ratio the change relative to the baseline.
+        lower, upper: Its interval at the run's confidence: Tango's for a binary metric, else
+            Student's. Nothing where a single question or cluster says nothing of the spread.
+        p_different: Test of no difference, two-sided: McNemar's exact one for a binary metric, else
+            the paired t test. Nothing where questions were asked until a verdict was in, for it
+            holds for a fixed number of questions only.
+        flip_rate: Questions that one of the two has right, as a proportion; of a binary metric, as
+            are the next two.
         flip_lower, flip_upper: Wilson's interval of it.
         changed_wrong: Questions that both have wrong, with different answers.
         choice_kl: Kullback-Leibler divergence of the variant's distribution over a question's
             choices from the baseline's, in nats; nothing for generated answers.
-        verdict: Non-inferiority at the run's margin and confidence; undecided where unanswered
-            questions could change it. Nothing for a noise floor.
+        margin: Loss that is still no worse; nothing where there is none in the metric's unit.
+        verdict: Non-inferiority at the margin and the run's confidence; undecided where unanswered
+            questions could change it. Nothing for a noise floor or without a margin.
         p_worse: p-value of "the loss is at most the margin", with unanswered questions as gains;
             by Holm over all variants and benchmarks for a benchmark's first metric, unadjusted for
             its others.
-        smallest_margin: Smallest margin that so many questions, at this flip rate, can certify
-            with 80 % power, as a proportion.
+        smallest_margin: Smallest margin that so many questions can certify with 80 % power, as
+            seen from their flips or their spread; in the unit of `difference`.
         further_questions: About how many more it would take to decide; 0 if decided, nothing if
             no number would.
     """
@@ -93,17 +101,18 @@ class Comparison(Record):
     losses: int
     unanswered: int
     difference: float
-    lower: float
-    upper: float
-    mcnemar_p: float | None
-    flip_rate: float
-    flip_lower: float
-    flip_upper: float
-    changed_wrong: int
+    lower: float | None
+    upper: float | None
+    p_different: float | None
+    flip_rate: float | None
+    flip_lower: float | None
+    flip_upper: float | None
+    changed_wrong: int | None
     choice_kl: MeanSummary | None
+    margin: Margin | None
     verdict: Verdict | None
     p_worse: float
-    smallest_margin: float
+    smallest_margin: float | None
     further_questions: int | None
 
 

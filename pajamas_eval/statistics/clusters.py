@@ -40,17 +40,23 @@ def group_by(clusters: Sequence[Hashable]) -> list[NDArray[np.intp]]:
 
 
 def mean_interval(
-    values: ArrayLike, clusters: Sequence[Hashable] | None = None, confidence: float = 0.95
+    values: ArrayLike,
+    clusters: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+    weights: ArrayLike | None = None,
 ) -> MeanInterval:
     """Student's t interval for a mean, with clustered standard errors where values share a cluster.
 
-    SE² = G/(G − 1) · Σ_g (Σ_{i∈g} (s_i − s̄))² / n² over G clusters, and t with G − 1 degrees of
-    freedom. With every value its own cluster this is the ordinary standard error of a mean.
+    The mean is x̄ = Σ w_i x_i / Σ w_i, and SE² = G/(G − 1) · Σ_g (Σ_{i∈g} w_i (x_i − x̄))² / (Σ w_i)²
+    over G clusters, with t of G − 1 degrees of freedom. With equal weights, and every value its own
+    cluster, this is the ordinary standard error of a mean.
 
-    Source: E. Miller, "Adding Error Bars to Evals", arXiv:2411.00640, section 2.2; the factor
-    G/(G − 1) and the degrees of freedom are those usual for few clusters (A. C. Cameron,
-    D. L. Miller, "A Practitioner's Guide to Cluster-Robust Inference", Journal of Human Resources
-    50, 2015).
+    Source: E. Miller, "Adding Error Bars to Evals", arXiv:2411.00640, section 2.2; with weights it
+    is the linearised variance of a ratio of two sums, Σ w x to Σ w (W. G. Cochran, "Sampling
+    Techniques", 3rd edition, Wiley 1977, chapter 6), so that the weights count as observed along
+    with the values; the factor G/(G − 1) and the degrees of freedom are those usual for few
+    clusters (A. C. Cameron, D. L. Miller, "A Practitioner's Guide to Cluster-Robust Inference",
+    Journal of Human Resources 50, 2015).
 
     For two models on the same questions, pass the differences of their scores. Where these are
     right or wrong, `tango_interval` is the better: it does not take few flips for none.
@@ -60,6 +66,8 @@ def mean_interval(
         clusters: A label for each value, equal for values that depend on each other (questions on
             one passage, windows of one document); None where all are independent.
         confidence: Coverage, in (0, 1).
+        weights: Shape (n,), above 0 and finite, any unit: how much of the whole each value stands
+            for (words of a document, say). None where all count the same.
 
     Returns:
         The mean over values (large clusters weigh more) and its interval. A mean of no values is
@@ -68,7 +76,8 @@ def mean_interval(
         that point.
 
     Raises:
-        ValueError: For NaN, another shape, or labels that are not as many as the values.
+        ValueError: For NaN, another shape, labels or weights that are not as many as the values,
+            or a weight that is not a positive number.
     """
     scores = np.asarray(values, dtype=np.float64)
     if scores.ndim != 1 or np.isnan(scores).any():
@@ -76,14 +85,27 @@ def mean_interval(
     count = len(scores)
     if clusters is not None and len(clusters) != count:
         raise ValueError(f"{len(clusters)} cluster labels for {count} values")
+    shares = _weights(weights, count)
+    total = float(shares.sum())
     with np.errstate(invalid="ignore"):  # ∞ − ∞ is NaN
-        mean = float(scores.mean()) if count else math.nan
-        sums = scores - mean
+        mean = float((shares * scores).sum()) / total if count else math.nan
+        sums = shares * (scores - mean)
     if clusters is not None:
         sums = np.array([sums[group].sum() for group in group_by(clusters)])
     independent = len(sums)
     t = two_sided_t(confidence, max(independent - 1, 1))
     if independent < 2 or not math.isfinite(mean):
         return MeanInterval(mean, math.inf, -math.inf, math.inf, count, independent)
-    error = math.sqrt(independent / (independent - 1) * float(sums @ sums)) / count
+    error = math.sqrt(independent / (independent - 1) * float(sums @ sums)) / total
     return MeanInterval(mean, error, mean - t * error, mean + t * error, count, independent)
+
+
+def _weights(weights: ArrayLike | None, count: int) -> NDArray[np.float64]:
+    if weights is None:
+        return np.ones(count)
+    given = np.asarray(weights, dtype=np.float64)
+    if given.shape != (count,):
+        raise ValueError(f"weights of shape {given.shape} for {count} values")
+    if not ((given > 0) & np.isfinite(given)).all():
+        raise ValueError("weights must be positive numbers")
+    return given

@@ -114,6 +114,13 @@ def further_questions(
     return max(1, _ceil(count * (threshold / z) ** 2) - count)
 
 
+def check_power(power: float) -> float:
+    """Return the power itself, or raise ValueError unless it is a probability in (0, 1)."""
+    if not 0 < power < 1:
+        raise ValueError(f"power {power} is not in (0, 1)")
+    return power
+
+
 def _ceil(questions: float) -> int:
     # A whole number computed a rounding error too large must not become the next.
     return math.ceil(questions * (1 - 1e-12))
@@ -122,5 +129,4 @@ def _ceil(questions: float) -> int:
 def _check(discordance: float, power: float) -> None:
     if not 0 <= discordance <= 1:
         raise ValueError(f"discordance {discordance} is not in [0, 1]")
-    if not 0 < power < 1:
-        raise ValueError(f"power {power} is not in (0, 1)")
+    check_power(power)

@@ -18,6 +18,11 @@ def one_sided_z(confidence: float) -> float:
     return -float(ndtri(error_rate(confidence)))
 
 
+def one_sided_t(confidence: float, degrees_of_freedom: int) -> float:
+    """The t with P(T ≤ t) = confidence, in (0.5, 1), of Student's T; at least one degree."""
+    return -float(stdtrit(degrees_of_freedom, error_rate(confidence)))
+
+
 def error_rate(confidence: float) -> float:
     """The α = 1 − confidence of a one-sided test; at a half both sides would be proven at once."""
     if not 0.5 < confidence < 1:

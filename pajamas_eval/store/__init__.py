@@ -1,11 +1,10 @@
 """Responses and runs on disk: what was computed once is never computed again.
 
 The store is one SQLite file. A response is found by a key made of the model's content, its engine,
-its settings and the request's tokens; names of files, models and benchmarks are no part of it.
+its settings and the request as the model reads it; names of files, models and benchmarks are no
+part of it.
 """
 
-from pajamas_eval.api.answer_key import ModelIdentity, fingerprint, model_key, request_key
-from pajamas_eval.api.results import Response
 from pajamas_eval.store.json_lines import export
 from pajamas_eval.store.maintenance import info, prune
 from pajamas_eval.store.runs import Run, Runs, RunState
@@ -13,18 +12,13 @@ from pajamas_eval.store.store import Store, default_path
 from pajamas_eval.store.verification import verify
 
 __all__ = [
-    "ModelIdentity",
-    "Response",
     "Run",
     "RunState",
     "Runs",
     "Store",
     "default_path",
     "export",
-    "fingerprint",
     "info",
-    "model_key",
     "prune",
-    "request_key",
     "verify",
 ]

@@ -1,68 +1,57 @@
 """Results as bytes and back, exactly: every float, every character."""
 
-from typing import assert_never
+from typing import Any, Union, get_args
 
 import msgspec
 
-from pajamas_eval.api.results import FinishReason, GenerationResult, LogLikelihoodResult, Response
+from pajamas_eval.api.media import portable
+from pajamas_eval.api.requests import Response
 
 
-class _LogLikelihood(msgspec.Struct, array_like=True, tag=0):
-    log_probability: float
-    is_greedy: bool
-    token_count: int
-    byte_count: int
-    prompt_tokens: int
-    truncated_tokens: int
-    seconds: float
+def _stored_form(kind: type[msgspec.Struct], number: int) -> type[msgspec.Struct]:
+    """An array of the kind's number and fields; text is UTF-8 that may hold lone surrogates, which
+    MessagePack's strings may not."""
+    fields = [
+        (field.name, bytes if field.type is str else field.type)
+        for field in msgspec.structs.fields(kind)
+    ]
+    return msgspec.defstruct(kind.__name__, fields, tag=number, array_like=True)
 
 
-class _Generation(msgspec.Struct, array_like=True, tag=1):
-    text: bytes  # UTF-8 that may hold lone surrogates, which MessagePack's strings may not
-    finish_reason: FinishReason
-    token_count: int
-    prompt_tokens: int
-    truncated_tokens: int
-    seconds: float
-
+# Numbers are on people's disks: kinds are added to the end of `Response` only.
+_STORED_FORMS = {kind: _stored_form(kind, number) for number, kind in enumerate(get_args(Response))}
+_KINDS = {form: kind for kind, form in _STORED_FORMS.items()}
+_TEXTS = {
+    kind: [i for i, field in enumerate(msgspec.structs.fields(kind)) if field.type is str]
+    for kind in _STORED_FORMS
+}
 
 # Adapters may hand over numpy's scalars.
 _encoder = msgspec.msgpack.Encoder(enc_hook=lambda scalar: scalar.item())
-_decoder = msgspec.msgpack.Decoder(_LogLikelihood | _Generation)
+_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Union[tuple(_KINDS)])  # noqa: UP007
 
 
 def encode(result: Response) -> bytes:
-    """The result as MessagePack: an array of its kind and its fields."""
-    stored: _LogLikelihood | _Generation
-    match result:
-        case LogLikelihoodResult():
-            stored = _LogLikelihood(
-                result.log_probability,
-                result.is_greedy,
-                result.token_count,
-                result.byte_count,
-                result.prompt_tokens,
-                result.truncated_tokens,
-                result.seconds,
-            )
-        case GenerationResult():
-            stored = _Generation(
-                result.text.encode("utf-8", "surrogatepass"),
-                result.finish_reason,
-                result.token_count,
-                result.prompt_tokens,
-                result.truncated_tokens,
-                result.seconds,
-            )
-        case _:
-            assert_never(result)
-    return _encoder.encode(stored)
+    """The result as MessagePack: an array of its kind and its fields.
+
+    Raises:
+        TypeError: It is a failure, which is worth another try, or something else.
+    """
+    kind = type(result)
+    if kind not in _STORED_FORMS:
+        raise TypeError(f"a {kind.__name__} cannot be stored")
+    values: list[Any] = [*msgspec.structs.astuple(result)]
+    for i in _TEXTS[kind]:
+        values[i] = portable(values[i])
+    return _encoder.encode(_STORED_FORMS[kind](*values))
 
 
 def decode(content: bytes) -> Response:
     """The result. Raises `ValueError` for anything that `encode` did not write."""
     stored = _decoder.decode(content)
-    if isinstance(stored, _LogLikelihood):
-        return LogLikelihoodResult(*msgspec.structs.astuple(stored))
-    text, *others = msgspec.structs.astuple(stored)
-    return GenerationResult(text.decode("utf-8", "surrogatepass"), *others)
+    kind = _KINDS[type(stored)]
+    values = [*msgspec.structs.astuple(stored)]
+    for i in _TEXTS[kind]:
+        values[i] = values[i].decode("utf-8", "surrogatepass")
+    result: Response = kind(*values)
+    return result

@@ -11,8 +11,7 @@ from typing import IO, Any
 import msgspec
 from msgspec.structs import asdict
 
-from pajamas_eval.api.answer_key import ModelIdentity
-from pajamas_eval.api.results import LogLikelihoodResult
+from pajamas_eval.api.answer_key import AnswerKey
 from pajamas_eval.store.codec import decode
 from pajamas_eval.store.store import Store, shown
 
@@ -21,8 +20,8 @@ def export(store: Store, file: IO[str]) -> int:
     """Writes a store as JSON lines, all of it ASCII; returns the number of lines.
 
     First one line for each model: `record` ("model"), `model` (its number), `label`, and the fields
-    of `ModelIdentity`. Then one for each response, the oldest first: `record` ("response"), `key`
-    (hexadecimal), `model`, `run`, `created` (ISO 8601), `kind` ("loglikelihood" or "generation"),
+    of `AnswerKey`. Then one for each response, the oldest first: `record` ("response"), `key`
+    (hexadecimal), `model`, `run`, `created` (ISO 8601), `kind` (such as "loglikelihood"),
     and the fields of the result. Lone surrogates are escaped (a reader joins two that make a pair);
     a float that JSON lacks is the string "inf", "-inf" or "nan".
 
@@ -42,7 +41,7 @@ def _models(connection: sqlite3.Connection, store: Store) -> Iterator[dict[str, 
         "SELECT id, label, identity FROM models ORDER BY id"
     ):
         with store.intact(f"model {number}"):
-            fields = msgspec.to_builtins(msgspec.json.decode(identity, type=ModelIdentity))
+            fields = msgspec.to_builtins(msgspec.json.decode(identity, type=AnswerKey))
         yield {"record": "model", "model": number, "label": label, **fields}
 
 
@@ -53,14 +52,13 @@ def _responses(connection: sqlite3.Connection, store: Store) -> Iterator[dict[st
         with store.intact(f"response {shown(key)}"):
             result = decode(content)
             at = datetime.fromtimestamp(created, UTC).isoformat()
-        scored = isinstance(result, LogLikelihoodResult)
         yield {
             "record": "response",
             "key": key.hex(),
             "model": number,
             "run": run,
             "created": at,
-            "kind": "loglikelihood" if scored else "generation",
+            "kind": result.__struct_config__.tag,
             **asdict(result),
         }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from pajamas_eval.api.answer_key import ModelIdentity
+from pajamas_eval.api.answer_key import AnswerKey
 from pajamas_eval.errors import UsageError, suggestion
 from pajamas_eval.store.schema import schema_version
 from pajamas_eval.store.store import Store, printable
@@ -24,7 +24,7 @@ class ModelInfo:
 
     number: int
     label: str
-    identity: ModelIdentity
+    key: AnswerKey
     responses: int
 
 
@@ -66,7 +66,7 @@ def info(store: Store) -> StoreInfo:
         version = schema_version(connection)
     with store.intact("a model"):
         models = [
-            ModelInfo(number, label, msgspec.json.decode(identity, type=ModelIdentity), count)
+            ModelInfo(number, label, msgspec.json.decode(identity, type=AnswerKey), count)
             for number, label, identity, count in rows
         ]
     return StoreInfo(
@@ -122,7 +122,7 @@ def _models(store: Store, name: str) -> list[int]:
         model.number
         for model in models
         if model.label == name
-        or (len(name) >= DIGEST_DIGITS and model.identity.digest.startswith(name))
+        or (len(name) >= DIGEST_DIGITS and (model.key.weights or "").startswith(name))
     ]
     if not chosen:
         hint = suggestion(name, [model.label for model in models])

@@ -5,19 +5,19 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from pajamas_eval.api.answer_key import ModelIdentity, model_key, request_key
+from pajamas_eval.api.answer_key import AnswerKey, request_key
 from pajamas_eval.api.identity import Identity
-from pajamas_eval.api.results import Response
+from pajamas_eval.api.requests import Response
 from pajamas_eval.store.store import Store
 
 
 class ModelResponses:
     """Finds what a model answered before, and keeps what it answers now."""
 
-    def __init__(self, store: Store, run: int, identity: ModelIdentity, label: str) -> None:
+    def __init__(self, store: Store, run: int, key: AnswerKey, label: str) -> None:
         self._store, self._run = store, run
-        self._key = model_key(identity)
-        self._number = store.add_model(identity, label)
+        self._key = key.digest()
+        self._number = store.add_model(key, label)
 
     @property
     def description(self) -> Identity | None:

@@ -1,16 +1,49 @@
 """The tables, and how a file of any earlier version becomes one of this version."""
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from blake3 import blake3
 
 from pajamas_eval.errors import UsageError
 
 APPLICATION_ID = 0x504A4556
 """Marks a SQLite file as a response store: `PJEV`."""
 
-Migration = tuple[str, ...]
-"""Statements that lead from one version to the next."""
+Migration = tuple[str | Callable[[sqlite3.Connection], None], ...]
+"""Statements, or functions, that lead from one version to the next."""
+
+
+def _name_models_by_answer_keys(connection: sqlite3.Connection) -> None:
+    """Models are known by other parts since.
+
+    Their responses stay, to be listed, exported and pruned; requests have other keys as well, so
+    that a new run computes them again.
+    """
+    rows = connection.execute("SELECT id, identity FROM models").fetchall()
+    for number, text in rows:
+        former = json.loads(text)
+        if "weights" in former:
+            continue
+        settings = former.get("settings", {})
+        parts = {
+            "weights": former.get("digest"),
+            "runtime": former.get("runtime", ""),
+            "versions": former.get("versions", {}),
+            "build": str(settings.pop("build", "")),
+            "device": str(settings.pop("device", "")),
+            "options": settings.pop("options", {}),
+            "settings": settings,
+            "method": former.get("method", 1),
+        }
+        identity = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+        connection.execute(
+            "UPDATE models SET identity = ?, key = ? WHERE id = ?",
+            (identity, blake3(identity.encode()).digest(), number),
+        )
+
 
 MIGRATIONS: tuple[Migration, ...] = (
     (
@@ -58,6 +91,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         # What a run failed of as a whole, in words.
         "ALTER TABLE runs ADD COLUMN error TEXT",
     ),
+    (_name_models_by_answer_keys,),
 )
 """The migration at index n leads from version n to n + 1; a released one is never changed."""
 
@@ -82,8 +116,11 @@ def check(
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
     """Applies what is missing, in the caller's transaction: all of it, or nothing."""
     for migration in migrations[schema_version(connection) :]:
-        for statement in migration:
-            connection.execute(statement)
+        for step in migration:
+            if isinstance(step, str):
+                connection.execute(step)
+            else:
+                step(connection)
     connection.execute(f"PRAGMA user_version = {len(migrations)}")
 
 

@@ -10,8 +10,8 @@ from typing import Self
 
 from platformdirs import user_cache_path
 
-from pajamas_eval.api.answer_key import ModelIdentity, canonical, model_key
-from pajamas_eval.api.results import Response
+from pajamas_eval.api.answer_key import AnswerKey
+from pajamas_eval.api.requests import Response
 from pajamas_eval.errors import StoreError
 from pajamas_eval.store.codec import decode, encode
 from pajamas_eval.store.database import Database, damage
@@ -71,18 +71,18 @@ class Store:
     ) -> None:
         self.close()
 
-    def add_model(self, identity: ModelIdentity, label: str) -> int:
+    def add_model(self, key: AnswerKey, label: str) -> int:
         """Makes a model known, once; returns its number, which `put` takes.
 
         Args:
-            identity: What its responses depend on.
+            key: What its responses depend on.
             label: What to call it in lists; the last one given is kept.
         """
         with self.database.writing() as connection:
             (number,) = connection.execute(
                 "INSERT INTO models (key, identity, label) VALUES (?, ?, ?) "
                 "ON CONFLICT (key) DO UPDATE SET label = excluded.label RETURNING id",
-                (model_key(identity), canonical(identity), printable(label)),
+                (key.digest(), key.canonical(), printable(label)),
             ).fetchone()
         return int(number)
 

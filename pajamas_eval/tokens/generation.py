@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pajamas_eval.api.results import FinishReason
+from pajamas_eval.api.requests import FinishReason
 
 
 class Decode(Protocol):

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pajamas_eval.api.requests import LogLikelihood
-from pajamas_eval.api.results import Failure, LogLikelihoodResult, Result
+from pajamas_eval.api.requests import AnyResult, LogLikelihood, LogLikelihoodResult
+from pajamas_eval.api.results import Failure
 from pajamas_eval.tokens.prefix_tree import Segment
 
 
@@ -210,7 +210,7 @@ def move_spaces(context: str, continuation: str) -> tuple[str, str]:
     return stripped, context[len(stripped) :] + continuation
 
 
-def scored(scoring: Scoring, rows: Sequence[Row]) -> Result:
+def scored(scoring: Scoring, rows: Sequence[Row]) -> AnyResult:
     """The result of a request whose rows have all been run."""
     values: list[float] = []
     is_greedy, seconds = True, 0.0

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from pajamas_eval.api.identity import Settings
-from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, Request
-from pajamas_eval.api.runtime import Runtime, RuntimeOptions, TokenPair, Usage
+from pajamas_eval.api.requests import LogLikelihood, Request
+from pajamas_eval.api.runtime import TextRuntime, TokenPair, Usage
+from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.scoring import move_spaces
 
 ENCODE_AT_ONCE = 512
@@ -22,7 +23,7 @@ _NO_TOKENS = np.empty(0, np.int32)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-class TokenReader(Runtime):
+class TokenReader(TextRuntime):
     """Joins context and continuation, puts BOS in front exactly once, keeps what it tokenized.
 
     An adapter sets the attributes below in its constructor and implements the abstract methods.
@@ -36,8 +37,9 @@ class TokenReader(Runtime):
     bos_token: str
     eos_token: str
     chat_template: str | None
+    options: TokenOptions
 
-    def __init__(self, options: RuntimeOptions) -> None:
+    def __init__(self, options: TokenOptions) -> None:
         self.options = options
         self.usage = Usage()
         self._context_limit: int | None = None
@@ -103,11 +105,7 @@ class TokenReader(Runtime):
         for start in range(0, len(requests), ENCODE_AT_ONCE):
             chunk = requests[start : start + ENCODE_AT_ONCE]
             pairs = iter(self._encode_pairs([r for r in chunk if isinstance(r, LogLikelihood)]))
-            texts = [
-                r.prompt if isinstance(r, GenerateUntil) else r.text
-                for r in chunk
-                if not isinstance(r, LogLikelihood)
-            ]
+            texts = ["".join(r.texts()) for r in chunk if not isinstance(r, LogLikelihood)]
             singles = iter(self.encode_clean(texts))
             for request in chunk:
                 if isinstance(request, LogLikelihood):
@@ -116,8 +114,8 @@ class TokenReader(Runtime):
                     yield pair
                 else:
                     tokens = np.asarray(self.with_prefix(next(singles)), np.int32)
-                    prompted = isinstance(request, GenerateUntil)
-                    yield (tokens, _NO_TOKENS) if prompted else (_NO_TOKENS, tokens)
+                    scored = request.texts()[1]
+                    yield (_NO_TOKENS, tokens) if scored else (tokens, _NO_TOKENS)
 
     def _keep(self, request: LogLikelihood, pair: TokenPair) -> None:
         """What was tokenized for a comparison need not be again for scoring."""
@@ -140,7 +138,7 @@ class TokenReader(Runtime):
         those of the whole text beyond the context's. Where that leaves nothing of a continuation
         that has text (the tokenizer merged it into the context), it is encoded on its own.
         """
-        pairs = [move_spaces(r.context, r.continuation) for r in requests]
+        pairs = [move_spaces(*r.texts()) for r in requests]
         distinct = {context: i for i, context in enumerate(dict.fromkeys(c for c, _ in pairs))}
         contexts = self.encode_clean(list(distinct))
         prefixed = [np.asarray(self.with_prefix(tokens), np.int32) for tokens in contexts]

@@ -5,7 +5,6 @@ a text is truncated, where a stop string cuts, and how batches shrink when memor
 decided here, once.
 """
 
-import sys
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -13,22 +12,19 @@ from typing import ClassVar
 
 import numpy as np
 from blake3 import blake3
-from numpy.typing import NDArray
 
 from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling
-from pajamas_eval.api.results import Failure, GenerationResult
-from pajamas_eval.api.runtime import Answers, Capabilities, RuntimeOptions
+from pajamas_eval.api.results import Failure
+from pajamas_eval.api.runtime import Answers, Capabilities
 from pajamas_eval.errors import OutOfMemoryError
-from pajamas_eval.tokens.generation import Generation
-from pajamas_eval.tokens.prefix_tree import MIN_BASE, Budget, PrefixTree, Step, common_prefix
+from pajamas_eval.tokens.options import TokenOptions
+from pajamas_eval.tokens.prefix_tree import Budget, PrefixTree, Step
 from pajamas_eval.tokens.scoring import Row, Rows, Scoring, ScoringBatch, place, scored, windows
-from pajamas_eval.tokens.token_reader import ENCODE_AT_ONCE, TokenReader
+from pajamas_eval.tokens.token_generator import BATCH_SEQUENCES, TokenGenerator
+from pajamas_eval.tokens.token_reader import ENCODE_AT_ONCE
 
 BATCH_TOKENS = 1024
 """Tokens of one scoring batch, padding included."""
-
-BATCH_SEQUENCES = 32
-"""Sequences of one scoring or generation batch."""
 
 BATCH_OUTPUTS = 256
 """Places of one scoring batch whose logits are read: bounds the memory that logits take."""
@@ -40,26 +36,17 @@ BATCH_PADDING = 32
 """Padding tokens of one scoring batch: about what a call of its own costs."""
 
 
-class TokenRuntime(TokenReader):
+class TokenRuntime(TokenGenerator):
     """Requests in, tokens through an engine, results out."""
 
     runs_subtrees: ClassVar[bool] = False
     """Whether one batch of the engine can hold a prefix tree; if not, rows are padded."""
-    shares_prefix: bool = True
-    """Whether the model's cache can be shared; an adapter finds out when it loads the model."""
-    original_context_length: int = sys.maxsize
-    """Most tokens of a sequence that the model rotates by its short factors, where it has two sets
-    of them (LongRoPE). Engines choose a set for all that they run at once, so longer sequences are
-    run apart from shorter ones and share nothing: the choice is a sequence's own, whatever is run
-    before or beside it."""
 
-    def __init__(self, options: RuntimeOptions) -> None:
+    def __init__(self, options: TokenOptions) -> None:
         super().__init__(options)
         self.budget = self.bounded(
             Budget(BATCH_TOKENS, BATCH_SEQUENCES, BATCH_OUTPUTS, BATCH_PADDING)
         )
-        most = options.batch_sequences or BATCH_SEQUENCES
-        self.batch_sequences = 1 if options.exact else min(most, BATCH_SEQUENCES)
         self._batch_digest = blake3()
 
     def bounded(self, budget: Budget) -> Budget:
@@ -78,14 +65,6 @@ class TokenRuntime(TokenReader):
 
     def clear_cache(self) -> None:
         """Give back the memory of the base."""
-
-    @abstractmethod
-    def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
-        """Advance each until it is finished, yielding each then. Raises `OutOfMemoryError`."""
-
-    def device_memory_bytes(self) -> int:
-        """Peak memory on a device, beyond what the process's own includes."""
-        return 0
 
     @property
     def capabilities(self) -> Capabilities:
@@ -167,7 +146,7 @@ class TokenRuntime(TokenReader):
             self.budget.rows = 1
         self._batch_digest = blake3()
         for long in (False, True):
-            chosen = [i for i, row in enumerate(rows) if self._is_long(len(row.tokens)) == long]
+            chosen = [i for i, row in enumerate(rows) if self.is_long(len(row.tokens)) == long]
             part = [rows[i] for i in chosen]
             tree = PrefixTree(
                 [row.tokens for row in part],
@@ -188,10 +167,6 @@ class TokenRuntime(TokenReader):
         )
         self.usage.batch_digest = self._batch_digest.hexdigest()
         self.usage.device_memory_bytes = self.device_memory_bytes()
-
-    def _is_long(self, length: int) -> bool:
-        """Whether a sequence of so many tokens is rotated by the long factors."""
-        return length > self.original_context_length
 
     def sharing_is_exact(self) -> bool:
         """Tries whether this model gives the same after a shared base as without one.
@@ -264,126 +239,3 @@ class TokenRuntime(TokenReader):
             rows[i].seconds = seconds * (len(rows[i].tokens) - step.base) / own
             bad = not (all_good or np.isfinite(rows[i].log_probabilities).all())
             yield i, "the engine returned logits that are not numbers" if bad else None
-
-    # -- generation ------------------------------------------------------------------------
-
-    def generate_until(self, requests: Sequence[GenerateUntil]) -> Answers:
-        """Greedy continuation of each prompt.
-
-        The prompt is cut from the left so that prompt and new tokens fit in the context. A prompt
-        without tokens starts from BOS (or EOS, where there is none).
-        """
-        generations: list[Generation] = []
-        truncated: dict[int, int] = {}
-        for start in range(0, len(requests), ENCODE_AT_ONCE):
-            chunk = requests[start : start + ENCODE_AT_ONCE]
-            for offset, encoded in enumerate(self.encode_clean([r.prompt for r in chunk])):
-                i = start + offset
-                tokens = self.with_prefix(encoded) or list(self.empty_context)
-                room = self.context_length - requests[i].max_tokens
-                if not tokens:
-                    yield i, Failure("the prompt is empty and the model has no BOS or EOS token")
-                elif room < 1:
-                    yield (
-                        i,
-                        Failure(
-                            f"{requests[i].max_tokens} new tokens leave no room for a prompt in "
-                            f"the context length of {self.context_length}"
-                        ),
-                    )
-                else:
-                    truncated[i] = max(0, len(tokens) - room)
-                    generations.append(
-                        Generation(
-                            index=i,
-                            prompt=tokens[truncated[i] :],
-                            until=requests[i].until,
-                            max_tokens=requests[i].max_tokens,
-                            end_tokens=self.eos_token_ids,
-                            decode=self.decode,
-                            heartbeat=self.heartbeat,
-                        )
-                    )
-        generations.sort(key=lambda g: -len(g.prompt))
-        for generation, error in self._generate(generations):
-            if error:
-                yield generation.index, Failure(error)
-                continue
-            assert generation.finish_reason is not None
-            yield (
-                generation.index,
-                GenerationResult(
-                    text=generation.text,
-                    finish_reason=generation.finish_reason,
-                    token_count=len(generation.tokens),
-                    prompt_tokens=len(generation.prompt),
-                    truncated_tokens=truncated[generation.index],
-                    seconds=generation.seconds,
-                ),
-            )
-
-    def shared_prompt(self, generations: Sequence[Generation]) -> NDArray[np.int32]:
-        """What all prompts start with, if it is worth a call of its own; never a whole prompt."""
-        prompts = [np.asarray(g.prompt, np.int32) for g in generations]
-        if len(prompts) < 2 or not self.shares_prefix or self.options.exact:
-            return np.empty(0, np.int32)
-        length = min(len(prompt) for prompt in prompts) - 1
-        for prompt in prompts[1:]:
-            length = common_prefix(prompts[0][:length], prompt)
-        return prompts[0][: length if length >= MIN_BASE else 0]
-
-    def _generate(
-        self, generations: Sequence[Generation]
-    ) -> Iterator[tuple[Generation, str | None]]:
-        """Where memory runs out, what is unfinished starts again: fewer at once, at last alone.
-
-        Yields (generation, error or nothing).
-        """
-        waiting = {generation.index: generation for generation in generations}
-        batch_digest = blake3()
-        alone = False
-        started = time.perf_counter()
-        while waiting:
-            left = list(waiting.values())
-            short = [g for g in left if not self._is_long(len(g.prompt) + g.max_tokens)]
-            # A long one may change its factors where it grows past the limit, so it goes alone.
-            group = (short or left[:1])[: 1 if alone else None]
-            base = len(self.shared_prompt(group))
-            batch_digest.update(repr((base, self.batch_sequences, len(group))).encode())
-            for generation in group:
-                batch_digest.update(np.asarray(generation.prompt, np.int32).tobytes() + b"\n")
-            self.usage.evaluated_tokens += base
-            self.usage.ideal_tokens += base
-            try:
-                for generation in self.generate(group):
-                    now = time.perf_counter()
-                    generation.seconds = now - started
-                    self.usage.engine_seconds += now - started
-                    count = len(generation.prompt) - base + len(generation.tokens)
-                    self.usage.evaluated_tokens += count
-                    self.usage.ideal_tokens += count
-                    self.usage.generated_tokens += len(generation.tokens)
-                    del waiting[generation.index]
-                    yield generation, None
-                    started = time.perf_counter()
-            except OutOfMemoryError as error:
-                if alone:
-                    yield waiting.pop(group[0].index), f"out of memory: {error}"
-                    continue
-                alone = self.batch_sequences == 1
-                self.batch_sequences = max(1, self.batch_sequences // 2)
-                self.usage.notes.append(
-                    f"out of memory ({error}): generating {self.batch_sequences} texts at once now"
-                )
-                for generation in waiting.values():  # some may be finished, but not handed over
-                    generation.restart()
-            else:
-                missing = [g.index for g in group if g.index in waiting]
-                assert not missing, f"the engine left out requests {missing}"
-        self.usage.batching = (
-            "one text at a time"
-            if self.batch_sequences == 1
-            else f"up to {self.batch_sequences} texts at once"
-        )
-        self.usage.batch_digest = batch_digest.hexdigest()
-        self.usage.device_memory_bytes = self.device_memory_bytes()

@@ -1,9 +1,9 @@
 """What a worker process says of its model."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from pajamas_eval.api.identity import Engine, Identity, Settings
+from pajamas_eval.api.answer_key import AnswerKey
+from pajamas_eval.api.identity import Identity, Settings
 from pajamas_eval.api.runtime import Capabilities, Usage
 
 
@@ -12,15 +12,25 @@ class Opened:
     """What a worker says of its model before the weights are loaded.
 
     Attributes:
-        digest: BLAKE3 of the model's files, in hexadecimal.
-        options: Options that can change an answer, as they were given or are by default.
+        settings: How it reads text; nothing where the runtime cannot know.
     """
 
-    settings: Settings
+    settings: Settings | None
     capabilities: Capabilities
-    digest: str
-    engine: Engine
-    options: dict[str, Any]
+    key: AnswerKey
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """How a model reads requests.
+
+    Attributes:
+        fingerprints: One for each request, in order; equal ones have equal results.
+        unknown: Places of those that the runtime cannot tell how it reads.
+    """
+
+    fingerprints: list[bytes]
+    unknown: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

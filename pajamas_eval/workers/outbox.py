@@ -6,7 +6,8 @@ import time
 from collections import deque
 from multiprocessing.connection import Connection
 
-from pajamas_eval.api.results import Failure, Result
+from pajamas_eval.api.requests import AnyResult
+from pajamas_eval.api.results import Failure
 from pajamas_eval.workers.messages import Finished
 
 SEND_EVERY_SECONDS = 0.05
@@ -20,13 +21,13 @@ class Outbox:
         self._connection = connection
         self._every = heartbeat_seconds
         self._lock = threading.Lock()  # whose holder may use the connection
-        self._pending: deque[tuple[int, Result]] = deque()
+        self._pending: deque[tuple[int, AnyResult]] = deque()
         self._something = threading.Event()
         self._sent = time.perf_counter()
         self._error: Exception | None = None
         threading.Thread(target=self._run, daemon=True).start()
 
-    def put(self, answer: tuple[int, Result]) -> None:
+    def put(self, answer: tuple[int, AnyResult]) -> None:
         """Takes a result, to be sent before long."""
         if self._error:
             raise self._error
@@ -72,7 +73,7 @@ class Outbox:
             self._error = error
 
 
-def _picklable_or_failure(answer: tuple[int, Result]) -> tuple[int, Result]:
+def _picklable_or_failure(answer: tuple[int, AnyResult]) -> tuple[int, AnyResult]:
     """The result itself, or a failure where no other process could be given it."""
     try:
         pickle.dumps(answer)

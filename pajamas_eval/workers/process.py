@@ -10,9 +10,9 @@ import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from pajamas_eval.api.answer_key import answer_affecting_options, fingerprint
+from pajamas_eval.api.answer_key import answer_key, fingerprint
 from pajamas_eval.api.requests import Request
-from pajamas_eval.api.runtime import Runtime, Usage
+from pajamas_eval.api.runtime import Runtime, TextRuntime, Usage
 from pajamas_eval.errors import (
     OutOfMemoryError,
     PajamasError,
@@ -23,7 +23,7 @@ from pajamas_eval.errors import (
 from pajamas_eval.models.registry import open_runtime
 from pajamas_eval.models.spec import ModelSpec
 from pajamas_eval.workers.memory import peak_memory_bytes
-from pajamas_eval.workers.messages import Finished, Loaded, Opened
+from pajamas_eval.workers.messages import Finished, Loaded, Opened, Readings
 from pajamas_eval.workers.outbox import Outbox
 
 STDERR_TAIL = 2000
@@ -41,28 +41,18 @@ def serve(connection: Connection, spec: ModelSpec, log: str, timeout: float) -> 
     try:
         runtime = open_runtime(spec.runtime, spec.options)
         outbox = Outbox(connection, min(HEARTBEAT_SECONDS, timeout / 4))
-        connection.send(
-            Opened(
-                runtime.settings,
-                runtime.capabilities,
-                runtime.digest(),
-                runtime.engine(),
-                answer_affecting_options(runtime.options),
-            )
-        )
+        settings = runtime.settings if isinstance(runtime, TextRuntime) else None
+        connection.send(Opened(settings, runtime.capabilities, answer_key(runtime)))
         while True:
             method, argument = connection.recv()
             if method == "tokenize":
-                pairs = runtime.tokenize(argument)
-                connection.send(
-                    [[*context.tolist(), *continuation.tolist()] for context, continuation in pairs]
-                )
-            elif method == "fingerprints":
-                requests, length = argument
-                read = zip(requests, runtime.tokenize(requests), strict=True)
-                connection.send([fingerprint(r, *pair, length) for r, pair in read])
+                connection.send(_tokens(runtime, argument))
+            elif method == "read":
+                requests, context_length = argument
+                _limit_context(runtime, context_length)
+                connection.send(_read(runtime, requests))
             elif method == "load":
-                runtime.limit_context(argument)
+                _limit_context(runtime, argument)
                 started = time.perf_counter()
                 identity = runtime.load()
                 connection.send(Loaded(identity, time.perf_counter() - started))
@@ -77,6 +67,28 @@ def serve(connection: Connection, spec: ModelSpec, log: str, timeout: float) -> 
     except Exception as error:
         traceback.print_exc()
         connection.send(RunError(_line(error)))
+
+
+def _tokens(runtime: Runtime, requests: Sequence[Request]) -> list[list[int]]:
+    """The tokens of each request; none where the runtime does not know them."""
+    if not isinstance(runtime, TextRuntime):
+        return [[] for _ in requests]
+    return [[*map(int, a), *map(int, b)] for a, b in runtime.tokenize(requests)]
+
+
+def _read(runtime: Runtime, requests: Sequence[Request]) -> Readings:
+    fingerprints: list[bytes] = []
+    unknown: list[int] = []
+    for request, reading in zip(requests, runtime.readings(requests), strict=True):
+        if reading is None:
+            unknown.append(len(fingerprints))
+        fingerprints.append(fingerprint(request, reading))
+    return Readings(fingerprints, frozenset(unknown))
+
+
+def _limit_context(runtime: Runtime, context_length: int | None) -> None:
+    if context_length is not None and isinstance(runtime, TextRuntime):
+        runtime.limit_context(context_length)
 
 
 def _portable(error: PajamasError) -> PajamasError:

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from pajamas_eval.api.identity import Engine
-from pajamas_eval.api.requests import Request
-from pajamas_eval.api.results import Result
+from pajamas_eval.api.requests import AnyResult, Request
 from pajamas_eval.errors import PajamasError, RunError, WorkerDiedError, WorkerHungError
 from pajamas_eval.models.registry import runtime_class
 from pajamas_eval.models.spec import ModelSpec
-from pajamas_eval.workers.messages import Finished, Loaded, Opened
+from pajamas_eval.workers.messages import Finished, Loaded, Opened, Readings
 from pajamas_eval.workers.process import STDERR_TAIL, redirect_output, serve
 
 TIMEOUT_SECONDS = 300.0
@@ -101,7 +100,7 @@ class Worker:
         opened = self._reply()
         assert isinstance(opened, Opened)
         former, self._opened = self._opened or opened, opened
-        self._refuse_changed(former.digest, opened.digest)
+        self._refuse_changed(former.key.weights, opened.key.weights)
         if former != opened:  # an engine that was updated meanwhile
             raise RunError(f"{self.label}: its engine or settings were changed during the run")
         return opened
@@ -112,27 +111,28 @@ class Worker:
         tokens: list[list[int]] = self._reply()
         return tokens
 
-    def start_tokenizing(self, requests: Sequence[Request], context_length: int) -> None:
-        """Has the process tokenize requests, while others do; see `load` for the length."""
-        self._send("fingerprints", (list(requests), context_length))
+    def start_reading(self, requests: Sequence[Request], context_length: int | None) -> None:
+        """Has the process read requests, while others do; see `load` for the length."""
+        self._send("read", (list(requests), context_length))
 
-    def fingerprints(self) -> list[bytes]:
-        """A digest of each request as the model reads it; equal ones have equal results."""
-        digests: list[bytes] = self._reply()
-        return digests
+    def readings(self) -> Readings:
+        """How the model reads the requests of `start_reading`."""
+        readings = self._reply()
+        assert isinstance(readings, Readings)
+        return readings
 
-    def load(self, context_length: int) -> Loaded:
+    def load(self, context_length: int | None) -> Loaded:
         """Reads the weights; sequences will have at most `context_length` tokens."""
         self._send("load", context_length)
         loaded = self._reply()
         assert isinstance(loaded, Loaded)
         if self._opened:
-            self._refuse_changed(self._opened.digest, loaded.identity.digest)
+            self._refuse_changed(self._opened.key.weights, loaded.identity.digest)
         return loaded
 
     def answer(
         self, requests: Sequence[Request]
-    ) -> Iterator[Sequence[tuple[int, Result]] | Finished]:
+    ) -> Iterator[Sequence[tuple[int, AnyResult]] | Finished]:
         """Groups of results as they come, and what they cost at the end."""
         self._send("answer", list(requests))
         while True:
@@ -150,7 +150,7 @@ class Worker:
         if self._temporary or (self.log.exists() and not self.log.stat().st_size):
             self.log.unlink(missing_ok=True)
 
-    def _refuse_changed(self, former: str, digest: str) -> None:
+    def _refuse_changed(self, former: str | None, digest: str | None) -> None:
         """Answers are kept under the digest of the weights that gave them."""
         if former != digest:
             raise RunError(f"{self.label}: its files were changed during the run")

@@ -202,7 +202,7 @@ def test_chat_template_reaches_every_runtime_alike(
         capture_output=True,
     )
     document = read(out)
-    assert document.settings.chat_template
+    assert document.settings.template_digest
     for check in document.fairness.tokens:
         assert check.identical == check.total
     for record in document.benchmarks:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from pajamas_eval.api.requests import GenerateUntil, LogLikelihood
-from pajamas_eval.api.results import LogLikelihoodResult
+from pajamas_eval.api.media import Prompt
+from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodResult
 from pajamas_eval.models.registry import open_runtime
 from pajamas_eval.tokens.token_runtime import TokenRuntime
 
@@ -88,7 +88,7 @@ def model(request: pytest.FixtureRequest, folder: Path) -> tuple[str, Path]:
 
 HEADER = "Question: What is two and two?\nAnswer: four\n\n" * 4
 REQUESTS = [
-    LogLikelihood(f"{header}Question: {'very ' * n}nice?\nAnswer:", answer)
+    LogLikelihood(Prompt(f"{header}Question: {'very ' * n}nice?\nAnswer:"), answer)
     for header in ("", HEADER)
     for n in range(12)
     for answer in (" yes", " no, not at all", " it depends on what one would call nice")
@@ -118,7 +118,7 @@ def test_planned_equals_exact(model: tuple[str, Path]) -> None:
 
 def test_generated_together_equals_alone(model: tuple[str, Path]) -> None:
     prompts = [f"{HEADER}Question: {'very ' * n}nice?\nAnswer:" for n in range(6)]
-    requests = [GenerateUntil(prompt, (), 12) for prompt in prompts]
+    requests = [GenerateUntil(Prompt(prompt), (), 12) for prompt in prompts]
     texts = []
     for exact in (False, True):
         results = dict(load(model, exact=exact).generate_until(requests))
@@ -132,7 +132,7 @@ def test_both_engines_generate_the_same(folder: Path, model: tuple[str, Path]) -
         pytest.skip("compared with the other engine")
     if "parallel" in str(folder):
         pytest.skip("mlx-lm 0.32 misses the share of each head that transformers 5 says to rotate")
-    request = [GenerateUntil(f"{HEADER}Question: nice?\nAnswer:", (), 8)]
+    request = [GenerateUntil(Prompt(f"{HEADER}Question: nice?\nAnswer:"), (), 8)]
     texts = [
         dict(load(each, exact=True).generate_until(request))[0].text
         for each in (("hf", folder), model)

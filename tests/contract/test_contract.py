@@ -13,8 +13,17 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling, Request
-from pajamas_eval.api.results import Failure, GenerationResult, LogLikelihoodResult, Result
+from pajamas_eval.api.media import Prompt
+from pajamas_eval.api.requests import AnyResult as Result
+from pajamas_eval.api.requests import (
+    GenerateUntil,
+    GenerationResult,
+    LogLikelihood,
+    LogLikelihoodResult,
+    LogLikelihoodRolling,
+    Request,
+)
+from pajamas_eval.api.results import Failure
 from pajamas_eval.api.runtime import Usage
 from pajamas_eval.errors import OutOfMemoryError
 from pajamas_eval.models.registry import open_runtime
@@ -110,16 +119,16 @@ def generated(runtime: TokenRuntime, requests: Sequence[Request]) -> list[Genera
 QUESTION = "Question: Tom has 3 apples and buys 4 more. How many apples does he have?\nAnswer:"
 
 REQUESTS = [
-    LogLikelihood(QUESTION, " 7"),
-    LogLikelihood(QUESTION, " He has 3 + 4 = 7 apples."),
-    LogLikelihood(QUESTION, " He has 3 + 4 = 8 apples."),
-    LogLikelihood(QUESTION + " He has", " 3 + 4 = 7 apples."),
-    LogLikelihood("The capital of France is", " Paris"),
-    LogLikelihood("The capital of France is ", "Paris"),
-    LogLikelihood("", "A text without anything before it."),
-    LogLikelihood("Umlaute: äöü, 漢字, 🎈 and a\ttab", " are all text."),
-    LogLikelihood("word " * 200, "word word word"),
-    LogLikelihood("x", "y" * 60),
+    LogLikelihood(Prompt(QUESTION), " 7"),
+    LogLikelihood(Prompt(QUESTION), " He has 3 + 4 = 7 apples."),
+    LogLikelihood(Prompt(QUESTION), " He has 3 + 4 = 8 apples."),
+    LogLikelihood(Prompt(QUESTION + " He has"), " 3 + 4 = 7 apples."),
+    LogLikelihood(Prompt("The capital of France is"), " Paris"),
+    LogLikelihood(Prompt("The capital of France is "), "Paris"),
+    LogLikelihood(Prompt(""), "A text without anything before it."),
+    LogLikelihood(Prompt("Umlaute: äöü, 漢字, 🎈 and a\ttab"), " are all text."),
+    LogLikelihood(Prompt("word " * 200), "word word word"),
+    LogLikelihood(Prompt("x"), "y" * 60),
 ]
 
 
@@ -154,7 +163,7 @@ class TestLogLikelihood:
     def test_a_shared_prefix_gives_the_same_as_a_separate_run(
         self, runtime: TokenRuntime, case: Case
     ) -> None:
-        shared = [LogLikelihood(QUESTION * 3, f" {number}") for number in range(40)]
+        shared = [LogLikelihood(Prompt(QUESTION * 3), f" {number}") for number in range(40)]
         close(
             scored(runtime, shared),
             [scored(runtime, [request])[0] for request in shared],
@@ -167,7 +176,7 @@ class TestLogLikelihood:
         """Sharing and batching against one sequence at a time, request by request."""
         header = f"{QUESTION} 7\n\n" * 4
         requests = [
-            LogLikelihood(f"{header}Question: What is {n} + {n}?\nAnswer:", answer)
+            LogLikelihood(Prompt(f"{header}Question: What is {n} + {n}?\nAnswer:"), answer)
             for n in range(25)
             for answer in (f" {2 * n}", f" {2 * n} apples", " none")
         ]
@@ -185,9 +194,9 @@ class TestLogLikelihood:
         whole, first, second = scored(
             runtime,
             [
-                LogLikelihood(QUESTION, " He has 3 + 4"),
-                LogLikelihood(QUESTION, " He has"),
-                LogLikelihood(QUESTION + " He has", " 3 + 4"),
+                LogLikelihood(Prompt(QUESTION), " He has 3 + 4"),
+                LogLikelihood(Prompt(QUESTION), " He has"),
+                LogLikelihood(Prompt(QUESTION + " He has"), " 3 + 4"),
             ],
         )
         assert whole.token_count == first.token_count + second.token_count
@@ -201,13 +210,16 @@ class TestLogLikelihood:
         assert with_space.log_probability == without.log_probability
 
     def test_an_empty_continuation_is_certain(self, runtime: TokenRuntime) -> None:
-        (result,) = scored(runtime, [LogLikelihood("Some text", "")])
+        (result,) = scored(runtime, [LogLikelihood(Prompt("Some text"), "")])
         assert (result.log_probability, result.is_greedy, result.token_count) == (0.0, True, 0)
 
     def test_an_empty_context_is_the_bos_token(self, runtime: TokenRuntime) -> None:
         empty, explicit = scored(
             runtime,
-            [LogLikelihood("", "Hello there"), LogLikelihood(runtime.bos_token, "Hello there")],
+            [
+                LogLikelihood(Prompt(""), "Hello there"),
+                LogLikelihood(Prompt(runtime.bos_token), "Hello there"),
+            ],
         )
         assert empty.log_probability == explicit.log_probability
 
@@ -215,8 +227,8 @@ class TestLogLikelihood:
         plain, spelled = scored(
             runtime,
             [
-                LogLikelihood("The capital", " city"),
-                LogLikelihood(runtime.bos_token + "The capital", " city"),
+                LogLikelihood(Prompt("The capital"), " city"),
+                LogLikelihood(Prompt(runtime.bos_token + "The capital"), " city"),
             ],
         )
         assert plain.log_probability == spelled.log_probability
@@ -226,24 +238,24 @@ class TestLogLikelihood:
         self, short_context: TokenRuntime, case: Case
     ) -> None:
         long = "one two three four five six seven eight nine ten " * 5
-        (cut,) = scored(short_context, [LogLikelihood(long, " eleven")])
+        (cut,) = scored(short_context, [LogLikelihood(Prompt(long), " eleven")])
         assert cut.truncated_tokens > 0
         assert cut.prompt_tokens + cut.token_count - 1 == 24
         longer = "zero zero " + long
-        (same,) = scored(short_context, [LogLikelihood(longer, " eleven")])
+        (same,) = scored(short_context, [LogLikelihood(Prompt(longer), " eleven")])
         close([cut], [same], case.tolerance)
 
     def test_a_continuation_longer_than_the_context_is_an_error(
         self, short_context: TokenRuntime
     ) -> None:
-        (result,) = answers(short_context, [LogLikelihood("a", " word" * 100)])
+        (result,) = answers(short_context, [LogLikelihood(Prompt("a"), " word" * 100)])
         assert isinstance(result, Failure)
         assert "context length of 24" in result.error
 
     @pytest.mark.parametrize("odd", ["a\0b", "\0", "\ud800", "a\udfffb", "\r\n\x1b[31m", "\u202e"])
     def test_odd_text_is_scored_like_any_other(self, runtime: TokenRuntime, odd: str) -> None:
         for result in scored(
-            runtime, [LogLikelihood(odd, " and more"), LogLikelihood("before", odd)]
+            runtime, [LogLikelihood(Prompt(odd), " and more"), LogLikelihood(Prompt("before"), odd)]
         ):
             assert math.isfinite(result.log_probability)
             assert result.log_probability <= 0
@@ -251,7 +263,9 @@ class TestLogLikelihood:
 
 class TestMemory:
     REQUESTS: ClassVar = [
-        LogLikelihood(f"{number} apples and {number * 7} pears {'and more ' * 10}", " are fruit")
+        LogLikelihood(
+            Prompt(f"{number} apples and {number * 7} pears {'and more ' * 10}"), " are fruit"
+        )
         for number in range(100, 180)
     ]
 
@@ -284,7 +298,10 @@ class TestMemory:
         full = load(CASES[2], original, variants)
         monkeypatch.setattr(full, "_memory_for", lambda *_, **__: None)
         full.budget.tokens = 10**6
-        long = [structs.replace(r, context=r.context + "and more " * 40) for r in self.REQUESTS]
+        long = [
+            structs.replace(r, context=Prompt(r.context.text + "and more " * 40))
+            for r in self.REQUESTS
+        ]
         close(scored(full, long), scored(expected, long), CASES[2].tolerance)
         assert any("out of memory" in note for note in full.usage.notes)
 
@@ -292,7 +309,9 @@ class TestMemory:
 class TestRolling:
     def test_is_the_log_likelihood_after_bos(self, runtime: TokenRuntime, case: Case) -> None:
         text = "Once upon a time there was a number. It was seven."
-        rolling, whole = scored(runtime, [LogLikelihoodRolling(text), LogLikelihood("", text)])
+        rolling, whole = scored(
+            runtime, [LogLikelihoodRolling(text), LogLikelihood(Prompt(""), text)]
+        )
         close([rolling], [whole], case.tolerance)
         assert rolling.byte_count == len(text)
 
@@ -334,14 +353,14 @@ PROMPTS = [
 
 class TestGeneration:
     def test_every_generated_token_is_greedy(self, runtime: TokenRuntime, case: Case) -> None:
-        texts = generated(runtime, [GenerateUntil(p, (), 24) for p in PROMPTS])
+        texts = generated(runtime, [GenerateUntil(Prompt(p), (), 24) for p in PROMPTS])
         checked = greedy = 0
         for prompt, result in zip(PROMPTS, texts, strict=True):
             whole = runtime.encode([prompt + result.text])[0]
             apart = runtime.encode([prompt])[0] + runtime.encode([result.text])[0]
             if not result.text or whole != apart or result.text[-1] == "�":
                 continue
-            (score,) = scored(runtime, [LogLikelihood(prompt, result.text)])
+            (score,) = scored(runtime, [LogLikelihood(Prompt(prompt), result.text)])
             if score.token_count == result.token_count:
                 checked += 1
                 greedy += score.is_greedy
@@ -350,7 +369,7 @@ class TestGeneration:
         assert greedy >= checked - (case.tolerance > 1e-3)
 
     def test_together_as_alone(self, runtime: TokenRuntime, case: Case) -> None:
-        requests = [GenerateUntil(p, ("\n\n",), 16) for p in PROMPTS]
+        requests = [GenerateUntil(Prompt(p), ("\n\n",), 16) for p in PROMPTS]
         together = generated(runtime, requests)
         alone = [generated(runtime, [request])[0] for request in requests]
         same = sum(a.text == b.text for a, b in zip(together, alone, strict=True))
@@ -359,20 +378,20 @@ class TestGeneration:
     def test_a_shared_prompt_gives_the_same_texts(self, runtime: TokenRuntime, case: Case) -> None:
         """A few-shot header is read once for all prompts; exact runs read it every time."""
         header = f"{QUESTION} He has 3 + 4 = 7 apples.\n#### 7\n\n" * 3
-        requests = [GenerateUntil(header + p, ("\n\n",), 16) for p in PROMPTS]
+        requests = [GenerateUntil(Prompt(header + p), ("\n\n",), 16) for p in PROMPTS]
         together = generated(runtime, requests)
         alone = [generated(runtime, [request])[0] for request in requests]
         same = sum(a.text == b.text for a, b in zip(together, alone, strict=True))
         assert same >= len(PROMPTS) - (case.tolerance > 1e-3)
 
     def test_many_more_prompts_than_places(self, runtime: TokenRuntime) -> None:
-        requests = [GenerateUntil(f"Number {n} is", (), 1 + n % 5) for n in range(70)]
+        requests = [GenerateUntil(Prompt(f"Number {n} is"), (), 1 + n % 5) for n in range(70)]
         for request, result in zip(requests, generated(runtime, requests), strict=True):
             assert result.token_count <= request.max_tokens
             assert result.finish_reason in ("length", "end")
 
     def test_a_stop_string_may_straddle_tokens(self, runtime: TokenRuntime) -> None:
-        (free,) = generated(runtime, [GenerateUntil(QUESTION, (), 24)])
+        (free,) = generated(runtime, [GenerateUntil(Prompt(QUESTION), (), 24)])
         tokens = runtime.encode([free.text])[0]
         pieces = [runtime.decode([t], keep_special=False) for t in tokens]
         straddling = [
@@ -382,7 +401,7 @@ class TestGeneration:
         ]
         assert straddling, free.text
         stop = straddling[0]
-        (stopped,) = generated(runtime, [GenerateUntil(QUESTION, (stop, "never"), 24)])
+        (stopped,) = generated(runtime, [GenerateUntil(Prompt(QUESTION), (stop, "never"), 24)])
         assert stopped.text == free.text[: free.text.index(stop)]
         assert stopped.finish_reason == "stop"
         assert stopped.token_count < free.token_count
@@ -390,26 +409,26 @@ class TestGeneration:
     def test_a_stop_string_inside_the_first_token_leaves_nothing(
         self, runtime: TokenRuntime
     ) -> None:
-        (free,) = generated(runtime, [GenerateUntil(QUESTION, (), 8)])
+        (free,) = generated(runtime, [GenerateUntil(Prompt(QUESTION), (), 8)])
         first = free.text[0]
-        (stopped,) = generated(runtime, [GenerateUntil(QUESTION, (first,), 8)])
+        (stopped,) = generated(runtime, [GenerateUntil(Prompt(QUESTION), (first,), 8)])
         assert (stopped.text, stopped.finish_reason) == ("", "stop")
 
     def test_a_long_prompt_loses_its_left_end_and_says_so(
         self, short_context: TokenRuntime
     ) -> None:
-        (result,) = generated(short_context, [GenerateUntil("one two three " * 20, (), 4)])
+        (result,) = generated(short_context, [GenerateUntil(Prompt("one two three " * 20), (), 4)])
         assert result.truncated_tokens > 0
         assert result.prompt_tokens == 20
 
     def test_no_room_for_a_prompt_is_an_error(self, short_context: TokenRuntime) -> None:
-        (result,) = answers(short_context, [GenerateUntil("Hello", (), 24)])
+        (result,) = answers(short_context, [GenerateUntil(Prompt("Hello"), (), 24)])
         assert isinstance(result, Failure)
         assert "context length of 24" in result.error
 
     def test_an_empty_prompt_starts_from_bos(self, runtime: TokenRuntime) -> None:
-        (empty,) = generated(runtime, [GenerateUntil("", (), 4)])
-        (bos,) = generated(runtime, [GenerateUntil(runtime.bos_token, (), 4)])
+        (empty,) = generated(runtime, [GenerateUntil(Prompt(""), (), 4)])
+        (bos,) = generated(runtime, [GenerateUntil(Prompt(runtime.bos_token), (), 4)])
         assert empty.prompt_tokens == 1
         assert empty.text == bos.text
 
@@ -443,8 +462,8 @@ def test_hf_equals_a_plain_forward_pass(original: Path) -> None:
     assert isinstance(runtime, TokenRuntime)
     for request in REQUESTS[:5]:
         assert isinstance(request, LogLikelihood)
-        context = tokenizer(request.context)["input_ids"]
-        whole = tokenizer(request.context + request.continuation)["input_ids"]
+        context = tokenizer(request.context.text)["input_ids"]
+        whole = tokenizer(request.context.text + request.continuation)["input_ids"]
         with torch.no_grad():
             logits = model(torch.tensor([whole])).logits[0].log_softmax(-1)
         expected = sum(float(logits[i - 1, whole[i]]) for i in range(len(context), len(whole)))

@@ -15,8 +15,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, Request
-from pajamas_eval.api.results import GenerationResult, LogLikelihoodResult
+from pajamas_eval.api.media import Prompt
+from pajamas_eval.api.requests import (
+    GenerateUntil,
+    GenerationResult,
+    LogLikelihood,
+    LogLikelihoodResult,
+    Request,
+)
 from pajamas_eval.api.runtime import Usage
 from pajamas_eval.models.registry import open_runtime
 from pajamas_eval.tokens.token_runtime import TokenRuntime
@@ -140,12 +146,14 @@ def text(words: int) -> str:
 
 
 SHORT: list[Request] = [
-    LogLikelihood(f"{text(40)} {n} is", answer)
+    LogLikelihood(Prompt(f"{text(40)} {n} is"), answer)
     for n in range(12)
     for answer in (" yes", " no, not at all")
 ]
-LONG: list[Request] = [LogLikelihood(text(800) + f" {n}", " is so") for n in range(2)]
-SPREAD: list[Request] = [LogLikelihood(text(700) + " and" * n, " is so") for n in range(0, 160, 8)]
+LONG: list[Request] = [LogLikelihood(Prompt(text(800) + f" {n}"), " is so") for n in range(2)]
+SPREAD: list[Request] = [
+    LogLikelihood(Prompt(text(700) + " and" * n), " is so") for n in range(0, 160, 8)
+]
 """From shorter than the original context to longer, one token at a time."""
 
 
@@ -160,7 +168,7 @@ def scores(runtime: TokenRuntime, requests: Sequence[Request]) -> list[float]:
 def test_scores_do_not_depend_on_what_was_run_before(runtime: TokenRuntime) -> None:
     before = scores(runtime, SHORT)
     long_before = scores(runtime, LONG)
-    list(runtime.answer([GenerateUntil(text(720), (), 100)]))
+    list(runtime.answer([GenerateUntil(Prompt(text(720)), (), 100)]))
     assert scores(runtime, SHORT) == before
     assert scores(runtime, LONG) == long_before
 
@@ -177,7 +185,9 @@ def test_lengths_on_both_sides_are_scored_as_alone(
 ) -> None:
     """Shared prefixes and batches against one sequence at a time in transformers."""
     alone = load("hf", folder, exact=True)
-    lengths = [len(alone.encode([r.context])[0]) for r in SPREAD if isinstance(r, LogLikelihood)]
+    lengths = [
+        len(alone.encode([r.context.text])[0]) for r in SPREAD if isinstance(r, LogLikelihood)
+    ]
     assert min(lengths) < ORIGINAL < max(lengths)
     assert scores(runtime, SPREAD) == pytest.approx(scores(alone, SPREAD), abs=TOLERANCE)
     assert "memory" not in str(runtime.usage.notes)
@@ -192,10 +202,12 @@ def test_texts_do_not_depend_on_what_was_generated_before(runtime: TokenRuntime)
         assert all(isinstance(r, GenerationResult) for r in found), found
         return [r.text for r in found if isinstance(r, GenerationResult)]
 
-    shared: list[Request] = [GenerateUntil(f"{text(40)} {n} is", (), 24) for n in range(6)]
-    various: list[Request] = [GenerateUntil(f"{n} {text(20 + n)}", (), 24) for n in range(6)]
+    shared: list[Request] = [GenerateUntil(Prompt(f"{text(40)} {n} is"), (), 24) for n in range(6)]
+    various: list[Request] = [
+        GenerateUntil(Prompt(f"{n} {text(20 + n)}"), (), 24) for n in range(6)
+    ]
     before = texts(shared), texts(various)
-    long: list[Request] = [GenerateUntil(text(720), (), 100)]
+    long: list[Request] = [GenerateUntil(Prompt(text(720)), (), 100)]
     written = texts(long)
     assert (texts(shared), texts(various)) == before
     assert texts([*shared, *long]) == [*before[0], *written]

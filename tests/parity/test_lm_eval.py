@@ -19,8 +19,17 @@ from msgspec import structs
 
 from pajamas_eval.api.benchmark import Score
 from pajamas_eval.api.data import DataSource
-from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling, Request
-from pajamas_eval.api.results import Failure, GenerationResult, LogLikelihoodResult, Result
+from pajamas_eval.api.media import Prompt
+from pajamas_eval.api.requests import AnyResult as Result
+from pajamas_eval.api.requests import (
+    GenerateUntil,
+    GenerationResult,
+    LogLikelihood,
+    LogLikelihoodResult,
+    LogLikelihoodRolling,
+    Request,
+)
+from pajamas_eval.api.results import Failure
 from pajamas_eval.benchmarks.gsm8k import extract_flexible, extract_strict, normalize
 from pajamas_eval.models.registry import open_runtime
 from pajamas_eval.questions.chat_template import ChatTemplate
@@ -157,7 +166,7 @@ def test_log_likelihood_benchmarks(
     differing = {"acc": 0, "acc_norm": 0}
     for question, (ours, results) in zip(questions, score(runtime, questions), strict=True):
         theirs = wanted[question.doc_id]
-        requests = [[r.context, r.continuation] for r in question.requests]  # type: ignore[union-attr]
+        requests = [[r.context.text, r.continuation] for r in question.requests]  # type: ignore[union-attr]
         assert requests == theirs["arguments"]
         for result, ((log_probability, is_greedy),) in zip(
             results, theirs["responses"], strict=True
@@ -180,7 +189,7 @@ def test_gsm8k(case: Case, runtime: TokenRuntime, reference: dict[str, Any]) -> 
         (request,) = question.requests
         assert isinstance(request, GenerateUntil)
         prompt, settings = wanted[question.doc_id]["arguments"][0]
-        assert request.prompt == prompt
+        assert request.prompt.text == prompt
         assert list(request.until) == settings["until"]
     shortened = [
         replace(q, requests=(structs.replace(q.requests[0], max_tokens=NEW_TOKENS),))  # type: ignore[call-arg]
@@ -204,7 +213,7 @@ def test_loglikelihood_semantics(
     runtime.limit_context(reference["direct"]["max_length"])
     compared = 0
     for item in reference["direct"]["loglikelihood"]:
-        (ours,) = answers(runtime, [LogLikelihood(item["context"], item["continuation"])])
+        (ours,) = answers(runtime, [LogLikelihood(Prompt(item["context"]), item["continuation"])])
         if "error" in item:
             continue  # where lm-eval fails an assertion; see test_where_lm_eval_is_wrong
         if isinstance(ours, Failure):
@@ -238,7 +247,7 @@ def test_generation_semantics(case: Case, runtime: TokenRuntime, reference: dict
         until = item["arguments"]["until"]
         stops = (until,) if isinstance(until, str) else tuple(until)
         tokens = item["arguments"]["max_gen_toks"]
-        (ours,) = answers(runtime, [GenerateUntil(item["context"], stops, tokens)])
+        (ours,) = answers(runtime, [GenerateUntil(Prompt(item["context"]), stops, tokens)])
         assert isinstance(ours, GenerationResult)
         assert ours.text == item["response"], item
 
@@ -279,10 +288,10 @@ def test_prompts_under_other_settings(reference: dict[str, Any]) -> None:
                 question = questions[f"{subject}/{number}" if name == "mmlu" else str(number)]
                 for request, theirs in zip(question.requests, record["arguments"], strict=True):
                     if isinstance(request, LogLikelihood):
-                        assert [request.context, request.continuation] == theirs
+                        assert [request.context.text, request.continuation] == theirs
                     else:
                         assert isinstance(request, GenerateUntil)
-                        assert request.prompt == theirs[0]
+                        assert request.prompt.text == theirs[0]
                     compared += 1
     assert compared > 100
 
@@ -296,7 +305,7 @@ class TestWhereLmEvalIsWrong:
         items = reference["direct"]["joint_loglikelihood"]
         theirs_differ = [i for i in items if abs(i["alone"][0] - i["joint"][0]) > 0.01]
         assert theirs_differ, "lm-eval no longer has this fault"
-        requests = [LogLikelihood(i["context"], i["continuation"]) for i in items]
+        requests = [LogLikelihood(Prompt(i["context"]), i["continuation"]) for i in items]
         for item, ours in zip(items, answers(runtime, requests), strict=True):
             assert isinstance(ours, LogLikelihoodResult)
             assert ours.log_probability == pytest.approx(item["alone"][0], abs=case.tolerance)
@@ -322,7 +331,9 @@ class TestWhereLmEvalIsWrong:
         failing = [i for i in reference["direct"]["loglikelihood"] if "error" in i]
         assert failing, "lm-eval no longer fails on any of these"
         for item in failing:
-            (ours,) = answers(runtime, [LogLikelihood(item["context"], item["continuation"])])
+            (ours,) = answers(
+                runtime, [LogLikelihood(Prompt(item["context"]), item["continuation"])]
+            )
             if isinstance(ours, LogLikelihoodResult):
                 assert ours.log_probability <= 0
                 assert (ours.token_count > 0) == bool(item["continuation"].strip("\0")), item

@@ -8,8 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, Request
-from pajamas_eval.api.results import Failure, GenerationResult
+from pajamas_eval.api.media import Prompt
+from pajamas_eval.api.requests import GenerateUntil, GenerationResult, LogLikelihood, Request
+from pajamas_eval.api.results import Failure
 from pajamas_eval.models.spec import ModelSpec
 from pajamas_eval.workers.messages import Finished
 from pajamas_eval.workers.worker import Worker
@@ -24,16 +25,18 @@ def main(runtime: str, model: str, file: str, *settings: str) -> None:
     content = json.loads(Path(file).read_text("utf-8"))
     requests: list[Request]
     if content["kind"] == "choices":
-        warm_up: Request = LogLikelihood("A short text to warm up with:", " some more of it")
+        warm_up: Request = LogLikelihood(
+            Prompt("A short text to warm up with:"), " some more of it"
+        )
         requests = [
-            LogLikelihood(question["context"], continuation)
+            LogLikelihood(Prompt(question["context"]), continuation)
             for question in content["questions"]
             for continuation in question["continuations"]
         ]
     else:
         limits = {"until": tuple(content["until"]), "max_tokens": content["max_tokens"]}
-        warm_up = GenerateUntil("A short text to warm up with:", (), 4)
-        requests = [GenerateUntil(prompt, **limits) for prompt in content["questions"]]
+        warm_up = GenerateUntil(Prompt("A short text to warm up with:"), (), 4)
+        requests = [GenerateUntil(Prompt(prompt), **limits) for prompt in content["questions"]]
     options = {"path": model, **dict(setting.split("=", 1) for setting in settings)}
     worker = Worker(ModelSpec("ours", runtime, options))
     try:
@@ -43,7 +46,7 @@ def main(runtime: str, model: str, file: str, *settings: str) -> None:
         answers: list[float | str] = [0.0] * len(requests)
         started = time.perf_counter()
         # As `compare` does, to prove that all models read the same.
-        worker.start_tokenizing(requests, opened.settings.context_length)
+        worker.start_reading(requests, opened.settings.context_length)
         worker.fingerprints()
         tokenized = time.perf_counter()
         for message in worker.answer(requests):

@@ -7,8 +7,8 @@ import numpy as np
 from blake3 import blake3
 
 from pajamas_eval.api.identity import Engine, Identity
-from pajamas_eval.api.runtime import RuntimeOptions
 from pajamas_eval.tokens.generation import Generation
+from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.scoring import ScoringBatch
 from pajamas_eval.tokens.token_runtime import TokenRuntime
 
@@ -17,9 +17,10 @@ class TrivialRuntime(TokenRuntime):
     """Bytes are tokens, and every token is as probable as its number says."""
 
     name = "trivial"
+    options_type = TokenOptions
     runs_subtrees = True
 
-    def __init__(self, options: RuntimeOptions) -> None:
+    def __init__(self, options: TokenOptions) -> None:
         super().__init__(options)
         self.bos_token_id, self.eos_token_ids, self.default_prefix = 256, frozenset({257}), (256,)
         self.native_context_length = 4096

@@ -67,8 +67,8 @@ def gsm8k(data: DataSource) -> Workload:
 def gsm8k_same_examples(data: DataSource) -> Workload:
     """Real GSM8K after five examples that are the same for all questions."""
     requests = gsm8k_requests(data)
-    examples, _ = split_question(requests[0].prompt)
-    prompts = [examples + split_question(r.prompt)[1] for r in requests]
+    examples, _ = split_question(requests[0].prompt.text)
+    prompts = [examples + split_question(r.prompt.text)[1] for r in requests]
     return generation(
         "gsm8k-same-examples",
         [structs.replace(r, prompt=p) for r, p in zip(requests, prompts, strict=True)],
@@ -93,7 +93,7 @@ def generation(name: str, requests: Sequence[GenerateUntil]) -> Workload:
         name,
         {
             "kind": "generate",
-            "questions": [r.prompt for r in requests],
+            "questions": [r.prompt.text for r in requests],
             "until": list(requests[0].until),
             "max_tokens": NEW_TOKENS,
         },
@@ -104,7 +104,7 @@ def choices(question: Question) -> dict[str, Any]:
     """A multiple-choice question as plain data."""
     requests = [r for r in question.requests if isinstance(r, LogLikelihood)]
     return {
-        "context": requests[0].context,
+        "context": requests[0].context.text,
         "continuations": [r.continuation for r in requests],
         "gold": 0,
     }

@@ -23,22 +23,30 @@ import numpy as np
 
 from pajamas_eval.api.digest import digest_of
 from pajamas_eval.api.identity import Engine, Identity, Settings
-from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling, Request
-from pajamas_eval.api.results import Failure, GenerationResult, LogLikelihoodResult, Result
+from pajamas_eval.api.requests import AnyResult as Result
+from pajamas_eval.api.requests import (
+    GenerateUntil,
+    GenerationResult,
+    LogLikelihood,
+    LogLikelihoodResult,
+    LogLikelihoodRolling,
+    Request,
+)
+from pajamas_eval.api.results import Failure
 from pajamas_eval.api.runtime import (
     Answers,
     Capabilities,
-    Runtime,
-    RuntimeOptions,
+    TextRuntime,
     TokenPair,
     Usage,
 )
 from pajamas_eval.errors import OutOfMemoryError
+from pajamas_eval.tokens.options import TokenOptions
 
 BOS = 1
 
 
-class FaultyOptions(RuntimeOptions, frozen=True, kw_only=True):
+class FaultyOptions(TokenOptions, frozen=True, kw_only=True):
     """How the runtime goes wrong.
 
     Attributes:
@@ -58,7 +66,7 @@ class FaultyOptions(RuntimeOptions, frozen=True, kw_only=True):
     dtype: str = "f32"
 
 
-class FaultyRuntime(Runtime):
+class FaultyRuntime(TextRuntime):
     """Knows all answers, and may fail to give them."""
 
     name = "faulty"
@@ -122,12 +130,8 @@ class FaultyRuntime(Runtime):
     def tokenize(self, requests: Sequence[Request]) -> Iterator[TokenPair]:
         """Characters are tokens."""
         for request in requests:
-            if isinstance(request, LogLikelihood):
-                yield self._tokens(request.context), _characters(request.continuation)
-            elif isinstance(request, GenerateUntil):
-                yield self._tokens(request.prompt), _characters("")
-            else:
-                yield _characters(""), self._tokens(request.text)
+            context, continuation = request.texts()
+            yield self._tokens(context), _characters(continuation)
 
     def loglikelihood(self, requests: Sequence[LogLikelihood]) -> Answers:
         """The right letter is the most probable one."""
@@ -198,9 +202,7 @@ class FaultyRuntime(Runtime):
 
 
 def _text(request: Request) -> str:
-    if isinstance(request, LogLikelihood):
-        return request.context + request.continuation
-    return request.prompt if isinstance(request, GenerateUntil) else request.text
+    return "".join(request.texts())
 
 
 def _characters(text: str) -> np.ndarray[Any, np.dtype[np.int32]]:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pajamas_eval.api.identity import Engine, Identity
-from pajamas_eval.api.runtime import RuntimeOptions
 from pajamas_eval.errors import OutOfMemoryError
 from pajamas_eval.tokens.generation import Generation
+from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.scoring import ScoringBatch
 from pajamas_eval.tokens.token_runtime import TokenRuntime
 
@@ -86,7 +86,7 @@ class FakeRuntime(TokenRuntime):
         context_length: int = 64,
         **options: Any,
     ) -> None:
-        super().__init__(RuntimeOptions(path="fake", **options))
+        super().__init__(TokenOptions(path="fake", **options))
         self.bos_token_id = bos
         self.eos_token_ids = eos
         self.default_prefix = (bos,) if adds_bos and bos is not None else ()

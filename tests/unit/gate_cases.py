@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from handmade import answer_set, document
+from handmade import answer_set, choices, document
 
 from pajamas_eval.gate.config import BenchmarkGate, Gate
 from pajamas_eval.gate.findings import Finding
@@ -46,10 +46,10 @@ def pair(
 def diverge(sets: Sequence[AnswerSet], kl: Sequence[float]) -> None:
     """Gives the first questions two choices: even odds, and odds that diverge by so many nats."""
     for ours, theirs, nats in zip(sets[0].answers, sets[1].answers, kl, strict=False):
-        ours.log_probabilities = [math.log(0.5), math.log(0.5)]
+        ours.parts = choices(math.log(0.5), math.log(0.5))
         # KL = −½ log(4q(1 − q)), so 4q(1 − q) = exp(−2 KL)
         q = (1 + math.sqrt(1 - math.exp(-2 * nats))) / 2
-        theirs.log_probabilities = [math.log(q), math.log(1 - q)]
+        theirs.parts = choices(math.log(q), math.log(1 - q))
 
 
 def on_knowledge(**required: object) -> Gate:

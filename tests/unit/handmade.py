@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from pajamas_eval.api.identity import Identity
+from pajamas_eval.api.metrics import Margin, Metric
+from pajamas_eval.api.requests import FinishReason, GenerationResult, LogLikelihoodResult, Response
 from pajamas_eval.results.document import (
     AnswerRecord,
     AnswerSet,
@@ -11,11 +13,11 @@ from pajamas_eval.results.document import (
     Fairness,
     ModelRecord,
     QuestionRecord,
-    RunSettings,
     TokenCheck,
 )
 from pajamas_eval.results.file import FORMAT_VERSION
 from pajamas_eval.results.machine import Machine
+from pajamas_eval.results.run_config import RunSettings
 
 
 def identity(**changes: object) -> Identity:
@@ -35,14 +37,30 @@ def identity(**changes: object) -> Identity:
     return Identity(**(known | changes))  # type: ignore[arg-type]
 
 
-def answer(doc_id: str, value: float | str) -> AnswerRecord:
-    """Right (1.0), wrong (0.0), or an error's text."""
+ACCURACY = Metric("acc")
+
+
+def answer(doc_id: str, value: float | str, metric: str = "acc") -> AnswerRecord:
+    """Right (1.0), wrong (0.0), any other score, or an error's text."""
     if isinstance(value, str):
-        return AnswerRecord(doc_id=doc_id, scores={}, error=value)
-    return AnswerRecord(doc_id=doc_id, scores={"acc": value}, prediction="0", seconds=0.1)
+        return AnswerRecord(doc_id=doc_id, error=value)
+    parts: list[Response] = [LogLikelihoodResult(-1.0, True, 1, 1, 1, seconds=0.1)]
+    return AnswerRecord(doc_id=doc_id, scores={metric: value}, prediction="0", parts=parts)
 
 
-def answer_set(label: str, values: Mapping[str, float | str], **changes: object) -> AnswerSet:
+def choices(*log_probabilities: float) -> list[Response]:
+    """The parts of an answer to a question with so many choices."""
+    return [LogLikelihoodResult(value, False, 1, 1, 1) for value in log_probabilities]
+
+
+def written(text: str, finish_reason: FinishReason = "stop") -> list[Response]:
+    """The part of an answer that was generated."""
+    return [GenerationResult(text, finish_reason, 1, 1)]
+
+
+def answer_set(
+    label: str, values: Mapping[str, float | str], metric: str = "acc", **changes: object
+) -> AnswerSet:
     known: dict[str, object] = {
         "wall_seconds": 2.0,
         "engine_seconds": 1.5,
@@ -53,7 +71,7 @@ def answer_set(label: str, values: Mapping[str, float | str], **changes: object)
         "generated_tokens": 0,
         "notes": [],
     }
-    answers = [answer(doc_id, value) for doc_id, value in values.items()]
+    answers = [answer(doc_id, value, metric) for doc_id, value in values.items()]
     return AnswerSet(label=label, answers=answers, **(known | changes))  # type: ignore[arg-type]
 
 
@@ -64,6 +82,8 @@ def document(
     available: int | None = None,
     notes: Sequence[str] = (),
     fairness_notes: Sequence[str] = (),
+    metric: Metric = ACCURACY,
+    margins: tuple[Margin, ...] = (),
 ) -> Document:
     """One benchmark called `quiz`, whose questions are those of the first set."""
     questions = [
@@ -82,16 +102,7 @@ def document(
         program_version="0.1.0",
         created="2025-01-01T00:00:00+00:00",
         machine=Machine(system="Linux", processor="x", cores=2, memory_bytes=8, python="3.11"),
-        settings=RunSettings(
-            seed=1,
-            limit=None,
-            shots=None,
-            context_length=64,
-            chat_template=None,
-            exact=False,
-            confidence=0.95,
-            margin=0.01,
-        ),
+        settings=RunSettings(seed=1, context_length=64, confidence=0.95, margins=margins),
         baseline=labels[0],
         models=[
             ModelRecord(
@@ -111,12 +122,13 @@ def document(
         benchmarks=[
             BenchmarkRecord(
                 name="quiz",
-                metrics=["acc"],
+                metrics=[metric],
                 shots=0,
                 available=len(questions) if available is None else available,
                 notes=list(notes),
                 questions=questions,
                 answer_sets=list(sets),
+                has_choices=any(len(a.log_probabilities) > 1 for s in sets for a in s.answers),
             )
         ],
     )

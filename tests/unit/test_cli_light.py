@@ -203,14 +203,20 @@ def test_wrong_input_is_a_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ("--margin 0", "Invalid value for '--margin': 0.0 is not in the range 0.001<=x<100."),
-        ("--margin -1", "Invalid value for '--margin': -1.0 is not in the range 0.001<=x<100."),
-        ("--margin 100", "Invalid value for '--margin': 100.0 is not in the range 0.001<=x<100."),
-        ("--margin inf", "Invalid value for '--margin': inf is not in the range 0.001<=x<100."),
-        ("--margin nan", "Invalid value for '--margin': 'nan' is not a number."),
-        ("--margin 1e-320", "Invalid value for '--margin': 1e-320 is not in the range"),
-        ("--margin abc", "Invalid value for '--margin': 'abc' is not a valid float range."),
-        ("--margin 1,5", "Invalid value for '--margin': '1,5' is not a valid float range."),
+        (
+            "--margin 0",
+            "Invalid value for '--margin': the margin '0' must be above 0 and below 100",
+        ),
+        (
+            "--margin -1",
+            "Invalid value for '--margin': cannot read the margin '-1'; write 5, 2% or",
+        ),
+        ("--margin 100", "Invalid value for '--margin': the margin '100' must be above 0 and"),
+        ("--margin inf", "Invalid value for '--margin': cannot read the margin 'inf'; write 5,"),
+        ("--margin nan", "Invalid value for '--margin': cannot read the margin 'nan'; write 5,"),
+        ("--margin 1e-320", "Invalid value for '--margin': cannot read the margin '1e-320'"),
+        ("--margin abc", "Invalid value for '--margin': cannot read the margin 'abc'; write 5,"),
+        ("--margin 1,5", "Invalid value for '--margin': cannot read the margin '1,5'; write 5,"),
         ("--confidence 0.5", "Invalid value for '--confidence': 0.5 is not in the range 0.5<x<="),
         ("--confidence 1", "Invalid value for '--confidence': 1.0 is not in the range 0.5<x<="),
         ("--confidence 2", "Invalid value for '--confidence': 2.0 is not in the range 0.5<x<="),

@@ -9,15 +9,17 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from handmade import answer_set, document
+from handmade import answer_set, choices, document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import rel_entr, softmax
 from scipy.stats import entropy
 
 from pajamas_eval.analysis.divergence import choice_kl_values
-from pajamas_eval.analysis.pairs import until_decided, verdict_with_unanswered
-from pajamas_eval.analysis.scores import summarize
+from pajamas_eval.analysis.paired_binary import verdict_until_decided as until_decided
+from pajamas_eval.analysis.paired_binary import verdict_with_unanswered
+from pajamas_eval.analysis.summary import summarize
+from pajamas_eval.api.metrics import Margin, Metric
 from pajamas_eval.results.document import AnswerSet, Document
 from pajamas_eval.results.findings import Comparison, OverallVerdict, ScoreSummary
 from pajamas_eval.statistics.clusters import mean_interval
@@ -42,6 +44,8 @@ def compared(*sets: AnswerSet, noise: Sequence[str] = (), **changes: Any) -> Doc
 
 def computed(made: Document, noise: Sequence[str] = (), **changes: Any) -> Document:
     """All that is computed from its answers, with other settings and some models noise floors."""
+    if "margin" in changes:
+        changes["margins"] = (Margin(100 * changes.pop("margin")),)
     made.settings = msgspec.structs.replace(made.settings, **changes)
     for model in made.models:
         model.noise_floor = model.label in noise
@@ -76,7 +80,7 @@ def choosing(label: str, *log_probabilities: Sequence[float] | None) -> AnswerSe
     """Answers with these log-probabilities of the choices; an error for nothing."""
     made = answer_set(label, {str(i): 1.0 for i in range(len(log_probabilities))})
     for answer, values in zip(made.answers, log_probabilities, strict=True):
-        answer.log_probabilities = list(values) if values else None
+        answer.parts = choices(*values or ())
         answer.error = None if values else "no room"
     return made
 
@@ -154,7 +158,6 @@ def test_questions_that_one_was_not_asked_have_no_divergence() -> None:
 
 def test_generated_answers_have_no_divergence() -> None:
     base, variant = (answer_set(label, {"a": 1.0, "b": 0.0}) for label in ("base", "q4"))
-    assert choice_kl_values(base, variant) == {}
     (comparison,) = compared(base, variant).comparisons
     assert comparison.choice_kl is None
 
@@ -311,7 +314,7 @@ def test_a_comparison_holds_what_the_statistics_say_of_its_table() -> None:
     assert (found.gains, found.losses, found.count, found.unanswered) == (2, 5, 97, 3)
     assert found.flip_rate == 7 / 97
     assert (found.flip_lower, found.flip_upper) == wilson_interval(7, 97, 0.9)
-    assert found.mcnemar_p == mcnemar_p(2, 5)
+    assert found.p_different == mcnemar_p(2, 5)
     assert found.p_worse == p_worse(2 + 3, 5, 97 + 3, 0.02)
     assert found.verdict is verdict_with_unanswered(2, 5, 3, 97, 0.02, 0.9)
     assert found.smallest_margin == smallest_margin(97, 7 / 97, power=0.8, confidence=0.9)
@@ -369,7 +372,7 @@ def test_asked_until_decided_the_order_of_the_questions_counts() -> None:
         found = only(compared(base, part, until_decided=True, margin=0.05))
         assert (found.count, found.losses, found.unanswered) == (30, 10, 0)
         assert found.verdict is verdict
-        assert found.mcnemar_p is None  # it holds for a fixed number of questions
+        assert found.p_different is None  # it holds for a fixed number of questions
 
 
 @pytest.mark.parametrize("sequential", [False, True])
@@ -443,7 +446,7 @@ def test_p_values_of_further_metrics_are_not_corrected() -> None:
     for answer in itertools.chain.from_iterable(made.answers for made in sets):
         answer.scores["acc_norm"] = answer.scores["acc"]
     made = document(sets)
-    made.benchmarks[0].metrics = ["acc", "acc_norm"]
+    made.benchmarks[0].metrics = [Metric("acc"), Metric("acc_norm")]
     found = [(c.label, c.metric, c.p_worse) for c in computed(made, margin=0.05).comparisons]
     raw = p_worse(0, 12, 100, 0.05)
     assert found == [

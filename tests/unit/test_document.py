@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from handmade import answer_set, document
+from handmade import answer_set, document, written
+from handmade import choices as choosing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pajamas_eval.analysis.scores import summarize
+from pajamas_eval.analysis.summary import summarize
+from pajamas_eval.api.metrics import Margin
 from pajamas_eval.errors import UsageError
 from pajamas_eval.results.document import Document
 from pajamas_eval.results.file import FORMAT_VERSION, decode, encode, json_schema, read, write
@@ -46,9 +48,10 @@ def verdicts_of_all_kinds() -> Document:
     )
     for answers in made.benchmarks[0].answer_sets:
         for i, answer in enumerate(answers.answers):
-            answer.log_probabilities = [-1.0, -2.0 - i % 3 * answer.scores["acc"]]
+            answer.parts = choosing(-1.0, -2.0 - i % 3 * answer.scores["acc"])
+    made.benchmarks[0].has_choices = True
     made.models[1].noise_floor = True
-    made.settings.margin = 0.05
+    made.settings.margins = (Margin(5.0),)
     summarize(made)
     return made
 
@@ -93,13 +96,13 @@ def test_whatever_is_computed_from_few_answers_is_read_back_equal(data: st.DataO
     ids = "abcd"[: data.draw(st.integers(1, 4))]
     sets = [answer_set(m, {d: data.draw(values) for d in ids}) for m in ("base", "again", "q4")]
     for answer in [a for answers in sets for a in answers.answers if a.error is None]:
-        answer.log_probabilities = data.draw(choices)
+        answer.parts = choosing(*data.draw(choices))
     made = document(sets)
     made.models[1].noise_floor = data.draw(st.booleans())
     for question in made.benchmarks[0].questions:
         question.cluster = data.draw(st.sampled_from(("", "a passage")))
     made.settings.until_decided = data.draw(st.booleans())
-    made.settings.margin = data.draw(st.sampled_from((1e-5, 0.01, 0.99999)))
+    made.settings.margins = (Margin(data.draw(st.sampled_from((1e-3, 1.0, 99.999)))),)
     made.settings.confidence = data.draw(st.sampled_from((0.500001, 0.95, 0.999999)))
     summarize(made)
     assert decode(encode(made), "x.json") == made
@@ -145,7 +148,7 @@ def test_any_text_comes_back_as_it_was(tmp_path: Path, text: str) -> None:
     made = example()
     made.models[0].spec = text
     made.models[0].error = text
-    made.benchmarks[0].answer_sets[0].answers[0].text = text
+    made.benchmarks[0].answer_sets[0].answers[0].parts = written(text)
     made.benchmarks[0].questions[0].doc_id = text
     write(made, tmp_path / "x.json")
     assert read(tmp_path / "x.json") == made
@@ -175,7 +178,7 @@ def test_a_file_with_surrogates_is_laid_out_like_any_other(tmp_path: Path) -> No
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
 def test_a_surrogate_lets_nothing_else_through(tmp_path: Path, constant: str) -> None:
     content = plain() | {"baseline": "\ud800"}
-    text = json.dumps(content).replace('"margin": 0.01', f'"margin": {constant}')
+    text = json.dumps(content).replace('"confidence": 0.95', f'"confidence": {constant}')
     assert constant in text
     (tmp_path / "x.json").write_text(text)
     assert refused(tmp_path / "x.json").endswith(f"{constant} is not JSON")
@@ -184,8 +187,9 @@ def test_a_surrogate_lets_nothing_else_through(tmp_path: Path, constant: str) ->
 @pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 0])
 def test_another_format_version_is_refused(tmp_path: Path, version: int) -> None:
     (tmp_path / "x.json").write_text(json.dumps(plain() | {"format_version": version}))
-    assert refused(tmp_path / "x.json") == (
-        f"{tmp_path / 'x.json'} has format version {version}; this program reads {FORMAT_VERSION}"
+    file = tmp_path / "x.json"
+    assert refused(file) == (
+        f"{file} has format version {version}; this program reads 3 to {FORMAT_VERSION}"
     )
 
 
@@ -216,11 +220,11 @@ def test_an_unknown_field_is_refused(tmp_path: Path, place: str) -> None:
         b"[]",
         b"{}",
         b'{"format_version": "1"}',
-        b'{"format_version": 3}',
-        b'{"format_version": 3',
+        b'{"format_version": 4}',
+        b'{"format_version": 4',
         b"\xff\xfe\x00",
-        b'{"format_version": 3, "baseline": "\xff"}',
-        b'{"format_version": 3, "models": ' + b"[" * 100_000,
+        b'{"format_version": 4, "baseline": "\xff"}',
+        b'{"format_version": 4, "models": ' + b"[" * 100_000,
     ],
 )
 def test_garbage_is_refused(tmp_path: Path, content: bytes) -> None:

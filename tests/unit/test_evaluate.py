@@ -12,11 +12,21 @@ import pytest
 from handmade import identity
 from numpy.typing import NDArray
 
-from pajamas_eval.analysis.comparisons import until_decided
+from pajamas_eval.analysis.paired_binary import verdict_until_decided as until_decided
+from pajamas_eval.api.answer_key import AnswerKey
 from pajamas_eval.api.data import DataSource
-from pajamas_eval.api.identity import Engine, Settings
-from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling, Request
-from pajamas_eval.api.results import Failure, GenerationResult, LogLikelihoodResult, Result
+from pajamas_eval.api.identity import Settings
+from pajamas_eval.api.metrics import Margin
+from pajamas_eval.api.requests import AnyResult as Result
+from pajamas_eval.api.requests import (
+    GenerateUntil,
+    GenerationResult,
+    LogLikelihood,
+    LogLikelihoodResult,
+    LogLikelihoodRolling,
+    Request,
+)
+from pajamas_eval.api.results import Failure
 from pajamas_eval.api.runtime import Capabilities, Usage
 from pajamas_eval.benchmarks.gsm8k import Gsm8k
 from pajamas_eval.benchmarks.mmlu import Mmlu
@@ -24,14 +34,14 @@ from pajamas_eval.errors import RunError, UsageError
 from pajamas_eval.evaluation import evaluate as evaluate_module
 from pajamas_eval.evaluation.answer_collector import NOT_REACHED, AnswerCollector
 from pajamas_eval.evaluation.evaluate import evaluate
-from pajamas_eval.evaluation.run_config import RunConfig
 from pajamas_eval.models.spec import ModelSpec
 from pajamas_eval.questions.prepare import prepare
 from pajamas_eval.report.wording.comparison import describe_difference
 from pajamas_eval.results.document import AnswerRecord, Document
 from pajamas_eval.results.file import encode, read, write
+from pajamas_eval.results.run_config import RunConfig
 from pajamas_eval.statistics.verdicts import Verdict
-from pajamas_eval.workers.messages import Finished, Loaded, Opened
+from pajamas_eval.workers.messages import Finished, Loaded, Opened, Readings
 
 BOS = 1
 TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"
@@ -69,13 +79,17 @@ class Stub:
         settings = Settings(
             context_length=self.options.get("context_length", 64),  # type: ignore[arg-type]
             prefix_tokens=self.prefix,
-            bos_token="",
-            eos_token="",
             chat_template=self.options.get("template"),  # type: ignore[arg-type]
         )
         capabilities = Capabilities(frozenset(kinds))  # type: ignore[call-overload]
-        options = {"exact": self.options.get("exact") == "1"}  # as its process reads it
-        return Opened(settings, capabilities, "d" * 64, Engine({"stub": "1"}, "CPU"), options)
+        key = AnswerKey(
+            weights="d" * 64,
+            runtime="stub",
+            versions={"stub": "1"},
+            device="CPU",
+            options={"exact": self.options.get("exact") == "1"},  # as its process reads it
+        )
+        return Opened(settings, capabilities, key)
 
     @property
     def prefix(self) -> tuple[int, ...]:
@@ -85,17 +99,17 @@ class Stub:
         return [self._tokens(request).tolist() for request in requests]
 
     def _tokens(self, r: Request) -> NDArray[np.int32]:
-        text = r.context + r.continuation if isinstance(r, LogLikelihood) else r.prompt  # type: ignore[union-attr]
+        text = "".join(r.texts())
         offset = self.options.get("odd_tokens", "\0") in text  # type: ignore[operator]
         codes = np.frombuffer(text.encode("utf-32-le"), np.int32) + offset
         return np.concatenate([np.array(self.prefix, np.int32), codes])
 
-    def start_tokenizing(self, requests: Sequence[Request], context_length: int) -> None:
+    def start_reading(self, requests: Sequence[Request], context_length: int) -> None:
         del context_length
         self.reads = requests
 
-    def fingerprints(self) -> list[bytes]:
-        return [self._tokens(request).tobytes() for request in self.reads]
+    def readings(self) -> Readings:
+        return Readings([self._tokens(request).tobytes() for request in self.reads])
 
     def load(self, context_length: int) -> Loaded:
         self.beside = [s.label for s in self.opened if s.context_length and not s.closed]
@@ -129,7 +143,7 @@ class Stub:
         if isinstance(request, GenerateUntil):
             return GenerationResult("#### 7", "stop", 4, 30, 2, 0.5)
         assert isinstance(request, LogLikelihood)
-        number = int(re.findall(r"(\d+)\?", request.context)[-1])
+        number = int(re.findall(r"(\d+)\?", request.context.text)[-1])
         choice = "ABCD".index(request.continuation.strip())
         if choice == 0 and number in self.options.get("failures", ()):  # type: ignore[operator]
             return Failure("the logits are no numbers")
@@ -210,6 +224,8 @@ BENCHMARKS = [Mmlu("mmlu_anatomy"), Gsm8k("gsm8k")]
 
 def ask(data: DataSource, *models: ModelSpec, **options: object) -> Document:
     benchmarks = options.pop("benchmarks", BENCHMARKS)
+    if "margin" in options:
+        options["margins"] = (Margin(100 * options.pop("margin")),)  # type: ignore[operator]
     return evaluate(
         models,
         benchmarks,  # type: ignore[arg-type]
@@ -253,23 +269,16 @@ def test_answers_hold_what_later_questions_need(data: DataSource) -> None:
         doc_id="anatomy/1",
         scores={"acc": 1.0},
         prediction="1",
-        log_probabilities=[-1.0, 0.0, -1.0, -1.0],
-        is_greedy=[False, True, False, False],
-        prompt_tokens=120,
-        token_count=4,
-        truncated_tokens=4,
-        seconds=2.0,
+        parts=[
+            LogLikelihoodResult(value, value == 0.0, 1, 2, 30, 1, 0.5)
+            for value in (-1.0, 0.0, -1.0, -1.0)
+        ],
     )
     assert text == AnswerRecord(
         doc_id="0",
         scores={"exact_match_strict": 1.0, "exact_match_flexible": 1.0},
         prediction="7",
-        text="#### 7",
-        finish_reason="stop",
-        prompt_tokens=30,
-        token_count=4,
-        truncated_tokens=2,
-        seconds=0.5,
+        parts=[GenerationResult("#### 7", "stop", 4, 30, 2, 0.5)],
     )
 
 
@@ -286,7 +295,7 @@ def test_a_document_says_how_it_was_made(data: DataSource) -> None:
     document = ask(data, model("base"), model("q4"), limit=3, seed=7, confidence=0.9)
     settings = document.settings
     assert (settings.limit, settings.seed, settings.confidence, settings.shots) == (3, 7, 0.9, 0)
-    assert settings.chat_template is None
+    assert settings.template_digest is None
     assert document.baseline == "base"
     assert [(b.name, len(b.questions), b.available) for b in document.benchmarks] == [
         ("mmlu_anatomy", 3, 6),
@@ -324,7 +333,9 @@ def likely(log_probability: float) -> LogLikelihoodResult:
 
 def gather(data: DataSource) -> AnswerCollector:
     """Answers to six questions; the i-th request has the fingerprint `key(i)`."""
-    gathering = AnswerCollector(prepare(Mmlu("mmlu_anatomy"), data), [key(i) for i in range(24)])
+    gathering = AnswerCollector(
+        prepare(Mmlu("mmlu_anatomy"), data), Readings([key(i) for i in range(24)])
+    )
     assert list(gathering.extend(6)) == [key(i) for i in range(24)]
     return gathering
 
@@ -517,9 +528,9 @@ def test_all_models_are_asked_through_the_baselines_template(
     document = ask(data, model("base", template=TEMPLATE), model("q4"), apply_chat_template=True)
     asked = stubs[1].asked[-1]
     assert isinstance(asked, GenerateUntil)
-    assert asked.prompt == "<user>Question: 8?\nAnswer:<assistant>"
+    assert asked.prompt.text == "<user>Question: 8?\nAnswer:<assistant>"
     assert stubs[0].asked == stubs[1].asked
-    assert document.settings.chat_template
+    assert document.settings.template_digest
 
 
 def test_a_baseline_without_a_template_is_refused(data: DataSource) -> None:

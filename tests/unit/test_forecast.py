@@ -6,7 +6,7 @@ from handmade import answer_set, document
 from rich.console import Console
 
 from pajamas_eval.analysis.forecast import Forecast, forecasts
-from pajamas_eval.analysis.scores import summarize
+from pajamas_eval.analysis.summary import summarize
 from pajamas_eval.cli import main
 from pajamas_eval.report.terminal.forecast import show_plan
 from pajamas_eval.report.wording.figures import duration
@@ -27,8 +27,8 @@ def pilot(gains: int, losses: int, count: int, *, available: int, failed: int = 
     return made
 
 
-def forecast(made: Document, margin: float = 0.01, power: float = 0.8) -> Forecast:
-    (found,) = forecasts(made, margin, power)
+def forecast(made: Document, power: float = 0.8) -> Forecast:
+    (found,) = forecasts(made, power)
     return found
 
 
@@ -37,7 +37,7 @@ def test_the_pilots_discordance_says_how_many_questions_a_margin_takes() -> None
     assert (found.benchmark, found.label, found.pilot) == ("quiz", "q4", 200)
     assert found.discordance == 0.04
     assert found.needed == questions_needed(0.01, 0.04) == 2474
-    assert found.needed_at_most == questions_needed(0.01, found.discordance_upper)
+    assert found.needed_at_most == questions_needed(0.01, found.discordance_upper or 0)
     assert found.possible
 
 
@@ -62,23 +62,23 @@ def test_too_few_questions_can_certify_a_larger_margin_only() -> None:
 
 
 def test_a_variant_that_answered_nothing_has_no_forecast() -> None:
-    assert list(forecasts(pilot(0, 0, 5, available=5, failed=5), 0.01, 0.8)) == []
+    assert list(forecasts(pilot(0, 0, 5, available=5, failed=5), 0.8)) == []
 
 
-def shown(made: Document, margin: float, width: int = 80) -> str:
+def shown(made: Document, width: int = 80) -> str:
     console = Console(width=width)
     with console.capture() as capture:
-        show_plan(list(forecasts(made, margin, 0.8)), console, margin, 0.8, 0.95)
+        show_plan(list(forecasts(made, 0.8)), console, 0.8, 0.95)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 
 def test_the_plan_in_80_columns() -> None:
     made = pilot(4, 4, 200, available=14_042)
     assert (
-        shown(made, 0.01).partition("Times are ")[0]
+        shown(made).partition("Times are ")[0]
         == """\
 Questions that prove a variant without loss no worse:
-margin 1, power 80 %, confidence 95 %
+margin 1 point, power 80 %, confidence 95 %
 
 quiz: 14,042 questions available
 
@@ -94,10 +94,10 @@ quiz: 14,042 questions available
 def test_the_plan_in_60_columns() -> None:
     made = pilot(10, 10, 200, available=1319)
     assert (
-        shown(made, 0.01, width=60).partition("quiz cannot")[0]
+        shown(made, width=60).partition("quiz cannot")[0]
         == """\
 Questions that prove a variant without loss no worse:
-margin 1, power 80 %, confidence 95 %
+margin 1 point, power 80 %, confidence 95 %
 
 quiz: 1,319 questions available
 
@@ -112,7 +112,7 @@ q4: discordance 10.0 %, 95 % interval 6.6 to 14.9, in a pilot of 200 questions
 
 
 def test_what_a_benchmark_cannot_certify_is_said() -> None:
-    output = shown(pilot(10, 10, 200, available=1319), 0.01)
+    output = shown(pilot(10, 10, 200, available=1319))
     assert "quiz cannot certify 1 point for q4; its smallest margin is 2.2 (1,319 q" in output
 
 

@@ -15,9 +15,10 @@ from handmade import answer_set, document
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pajamas_eval.analysis.scores import summarize
+from pajamas_eval.analysis.summary import summarize
+from pajamas_eval.api.answer_key import AnswerKey
 from pajamas_eval.api.data import DataSource
-from pajamas_eval.api.results import GenerationResult, LogLikelihoodResult
+from pajamas_eval.api.requests import GenerationResult, LogLikelihoodResult
 from pajamas_eval.benchmarks.gsm8k import Gsm8k
 from pajamas_eval.benchmarks.hellaswag import HellaSwag
 from pajamas_eval.benchmarks.mmlu import Mmlu
@@ -26,7 +27,7 @@ from pajamas_eval.errors import UsageError
 from pajamas_eval.models.spec import parse_specs
 from pajamas_eval.questions.prepare import prepare
 from pajamas_eval.results.file import decode, encode
-from pajamas_eval.store import ModelIdentity, Store
+from pajamas_eval.store import Store
 from pajamas_eval.store import database as database_module
 from pajamas_eval.store.model_responses import ModelResponses
 
@@ -336,7 +337,7 @@ def whole_store(example: bytes, tmp_path_factory: pytest.TempPathFactory) -> byt
                 machine={"cores": 2},
                 versions={"x": "1"},
             )
-            model = ModelIdentity(digest="d" * 64, runtime="r", versions={}, settings={"a": [1]})
+            model = AnswerKey(weights="d" * 64, runtime="r", versions={}, settings={"a": [1]})
             responses = ModelResponses(store, run, model, "label")
             responses.keep(
                 (b"%d" % i, LogLikelihoodResult(-float(i), True, 1, 1, 1)) for i in range(50)

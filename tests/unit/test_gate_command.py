@@ -12,11 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 from gate_cases import pair
 
+from pajamas_eval.api.metrics import Margin
 from pajamas_eval.cli import main
 from pajamas_eval.evaluation import session
-from pajamas_eval.evaluation.run_config import RunConfig
 from pajamas_eval.results import file as documents
 from pajamas_eval.results.document import Document
+from pajamas_eval.results.run_config import RunConfig, config_of
 
 GATE = "[gate]\nmargin = 5.0\n"
 
@@ -153,7 +154,7 @@ class Ran:
         self.paths: list[str] = []
         self.benchmarks: list[str] = []
         self.folder: Path | None = None
-        self.asked: RunConfig | None = None
+        self.config: RunConfig | None = None
         self.result = pair(200)
 
     def __call__(
@@ -163,12 +164,12 @@ class Ran:
         data: Any,
         _: object,
         asked: RunConfig,
-        __: object,
+        __: object = None,
     ) -> Document:
         self.labels = [spec.label for spec in specs]
         self.paths = [str(spec.options["path"]) for spec in specs]
         self.benchmarks = [benchmark.name for benchmark in benchmarks]
-        self.folder, self.asked = data.folder, asked
+        self.folder, self.config = data.folder, RunConfig(**config_of(asked))
         return self.result
 
 
@@ -207,8 +208,8 @@ exact = true
     assert ran.paths == ["sub/two.gguf", "sub/one.gguf", "org/name"]
     assert ran.benchmarks == ["mmlu", "gsm8k"]
     assert ran.folder == Path("sub/sets")
-    assert ran.asked == RunConfig(
-        limit=50, shots=2, seed=7, apply_chat_template=True, exact=True, margin=0.05
+    assert ran.config == RunConfig(
+        limit=50, shots=2, seed=7, apply_chat_template=True, exact=True, margins=(Margin(5.0),)
     )
 
 
@@ -220,7 +221,7 @@ def test_what_the_command_line_says_comes_first(ran: Ran, folder: Path) -> None:
     assert ran.labels == ["two", "one"]
     assert ran.benchmarks == ["mmlu", "gsm8k"]
     assert ran.folder == folder / "mine"
-    assert ran.asked == RunConfig(limit=5, seed=7, margin=0.05, until_decided=True)
+    assert ran.config == RunConfig(limit=5, seed=7, margins=(Margin(5.0),), until_decided=True)
 
 
 def test_models_named_on_the_command_line(ran: Ran, folder: Path) -> None:

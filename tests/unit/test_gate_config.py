@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pajamas_eval.cli import main
 from pajamas_eval.errors import UsageError
-from pajamas_eval.gate.config import SIZE_LIMIT_BYTES, BenchmarkGate, Gate, GateFile, Run, read
+from pajamas_eval.gate.config import SIZE_LIMIT_BYTES, BenchmarkGate, Gate, GateFile, RunTable, read
 
 ROOT = Path(__file__).parent.parent.parent
 GATES = [
@@ -77,7 +77,7 @@ def test_everything_that_can_be_said() -> None:
                 )
             },
         ),
-        run=Run(
+        run=RunTable(
             models=["original/", "q4=model.gguf"],
             baseline="original",
             benchmarks=["mmlu", "gsm8k"],
@@ -142,7 +142,10 @@ MMLU = f"{GATE}[gate.benchmarks.mmlu]\n"
         (f"{MMLU}metric = 1", "gate.benchmarks.mmlu.metric = 1: expected `str`, got `int`"),
         (f"{MMLU}min_questions = 1.5", "min_questions = 1.5: expected `int`, got `float`"),
         (f"{GATE}[run]\nmodels = 'a'", "run.models = 'a': expected `array`, got `str`"),
-        (f"{GATE}[run]\nmodels = ['a']", "run.models = ['a']: expected `array` of length >= 2"),
+        (
+            f"{GATE}[run]\nmodels = ['a']",
+            "run.models = ['a']: name a baseline and a variant",
+        ),
         (f"{GATE}[run]\nmodels = ['a', 1]", "run.models[1]: expected `str`, got `int`"),
         (f"{GATE}[run]\nlimit = 1", "run: object missing required field `models`"),
         # no gate at all

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from gate_cases import diverge, on_knowledge, pair
-from handmade import answer_set, document
+from handmade import answer_set, choices, document
 
 from pajamas_eval.errors import UsageError
 from pajamas_eval.gate.config import Gate
@@ -38,7 +38,8 @@ def no_benchmark(made: Document) -> None:
 
 def nan_divergence(made: Document) -> None:
     diverge(made.benchmarks[0].answer_sets, [0.1] * 10)
-    made.benchmarks[0].answer_sets[1].answers[0].log_probabilities = [0.0, 0.0, 0.0]
+    made.benchmarks[0].has_choices = True
+    made.benchmarks[0].answer_sets[1].answers[0].parts = choices(0.0, 0.0, 0.0)
 
 
 def no_score(made: Document) -> None:

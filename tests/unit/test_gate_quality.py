@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from gate_cases import KNOWLEDGE, on_knowledge, only, pair
 
+from pajamas_eval.api.metrics import Margin, Metric
 from pajamas_eval.gate.config import BenchmarkGate, Gate
 from pajamas_eval.gate.findings import Outcome, Requirement, Unit
 from pajamas_eval.gate.judge import judge
@@ -35,7 +36,11 @@ def test_a_margin_is_judged_by_the_tests_of_non_inferiority(
     finding = only(pair(200, gains=gains, losses=losses), Gate(margin=margin))
     assert finding.outcome is outcome
     assert finding.requirement == Requirement(
-        name="margin", unit=Unit.POINTS, threshold=margin / 100, benchmark=f"{KNOWLEDGE} acc"
+        name="margin",
+        unit=Unit.POINTS,
+        threshold=margin / 100,
+        benchmark=f"{KNOWLEDGE} acc",
+        metric=Metric("acc"),
     )
     assert finding.figure == (gains - losses) / 200
     assert (finding.lower, finding.upper) == tango_interval(gains, losses, 200, 0.9)
@@ -43,7 +48,7 @@ def test_a_margin_is_judged_by_the_tests_of_non_inferiority(
 
 def test_the_margin_and_the_confidence_are_the_gates_and_not_the_runs() -> None:
     made = pair(200, gains=2, losses=5)
-    made.settings.margin, made.settings.confidence = 0.5, 0.6
+    made.settings.margins, made.settings.confidence = (Margin(50.0),), 0.6
     assert only(made, Gate(margin=4.5, confidence=0.95)).outcome is PASSED
     assert only(made, Gate(margin=4.5, confidence=0.99)).outcome is UNDECIDED
 
@@ -68,7 +73,7 @@ def test_the_gates_margin_is_required_on_every_benchmark_of_the_run() -> None:
 def test_another_metric_may_be_judged() -> None:
     made = pair(200, losses=50)
     record = made.benchmarks[0]
-    record.metrics.append("acc_norm")
+    record.metrics.append(Metric("acc_norm"))
     for answers in record.answer_sets:
         for answer in answers.answers:
             answer.scores["acc_norm"] = 1.0

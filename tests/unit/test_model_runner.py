@@ -6,19 +6,23 @@ from pathlib import Path
 import pytest
 from handmade import identity
 
+from pajamas_eval.api.answer_key import AnswerKey
 from pajamas_eval.api.identity import Identity
-from pajamas_eval.api.requests import GenerateUntil, Request
-from pajamas_eval.api.results import Failure, GenerationResult, Result
-from pajamas_eval.api.runtime import Usage
+from pajamas_eval.api.media import Prompt
+from pajamas_eval.api.requests import AnyResult as Result
+from pajamas_eval.api.requests import GenerateUntil, GenerationResult, Request
+from pajamas_eval.api.results import Failure
+from pajamas_eval.api.runtime import Capabilities, Usage
 from pajamas_eval.benchmarks.gsm8k import Gsm8k, WordProblem
 from pajamas_eval.errors import RunError, StoreError, UsageError, WorkerDiedError, WorkerHungError
 from pajamas_eval.evaluation.model_runner import MOST_LOST, PARTS, ModelRunner, Response
 from pajamas_eval.models.spec import ModelSpec
 from pajamas_eval.questions.prepare import Question, QuestionSet
+from pajamas_eval.questions.rounds import PlainConversation
 from pajamas_eval.results.document import AnswerSet
-from pajamas_eval.store import ModelIdentity, Store
+from pajamas_eval.store import Store
 from pajamas_eval.store.model_responses import ModelResponses
-from pajamas_eval.workers.messages import Finished, Loaded
+from pajamas_eval.workers.messages import Finished, Loaded, Opened, Readings
 
 Behaviour = Callable[[int, int], Result | Exception | None]
 """What becomes of a request, from its number and how often it was met: nothing is no answer."""
@@ -66,7 +70,7 @@ class Stub:
     def answer(
         self, requests: Sequence[Request]
     ) -> Iterator[Sequence[tuple[int, Result]] | Finished]:
-        numbers = [int(r.prompt) for r in requests if isinstance(r, GenerateUntil)]
+        numbers = [int(r.prompt.text) for r in requests if isinstance(r, GenerateUntil)]
         self.asked.append(numbers)
         for i, number in enumerate(numbers):
             self.met[number] = self.met.get(number, 0) + 1
@@ -142,9 +146,10 @@ def questions(numbers: Sequence[int], name: str = "gsm8k") -> QuestionSet:
                 tags=(),
                 gold=str(number),
                 cluster="",
-                requests=(GenerateUntil(str(number), (), 8),),
+                threads=((GenerateUntil(Prompt(str(number)), (), 8),),),
                 _benchmark=benchmark,
                 _doc=WordProblem(id=str(number), question="", answer=f"#### {number}"),
+                _conversation=PlainConversation(Prompt(str(number))),
             )
             for i, number in enumerate(numbers)
         ),
@@ -158,6 +163,9 @@ def key(number: int) -> bytes:
     return b"request %d" % number
 
 
+KEY = AnswerKey(weights="d", runtime="stub", versions={})
+
+
 class Case:
     """A runner on a stub, with all it is told and tells."""
 
@@ -167,9 +175,10 @@ class Case:
         self.stub, self.progress = stub, Steps()
         self.runner = ModelRunner(
             stub,  # type: ignore[arg-type]
+            Opened(None, Capabilities(frozenset({GenerateUntil})), KEY),
             64,
             self.progress,
-            {s.name: [key(int(q.gold)) for q in s.questions] for s in sets},
+            {s.name: Readings([key(int(q.gold)) for q in s.questions]) for s in sets},
             memory,
         )
         self.record = self.runner.record
@@ -503,7 +512,7 @@ def test_a_store_that_fails_is_not_the_models_failure() -> None:
 def test_the_real_store_gives_back_what_a_dead_worker_answered(tmp_path: Path) -> None:
     """Two runners, as of two runs: the second computes exactly what the first did not."""
     asked = questions(range(10))
-    model = ModelIdentity(digest="d", runtime="stub", versions={}, settings={})
+    model = AnswerKey(weights="d", runtime="stub", versions={}, settings={})
     with Store.open(tmp_path / "s.sqlite") as store:
         stubs = [Stub(lambda n, _: dies() if n == 6 else right(n, 1)), Stub()]
         for stub in stubs:

@@ -13,9 +13,14 @@ import pyarrow.parquet
 import pytest
 
 from pajamas_eval.api.data import DataSource
+from pajamas_eval.api.media import Prompt
 from pajamas_eval.api.multiple_choice import ChoiceDoc
-from pajamas_eval.api.requests import GenerateUntil, LogLikelihood
-from pajamas_eval.api.results import GenerationResult, LogLikelihoodResult
+from pajamas_eval.api.requests import (
+    GenerateUntil,
+    GenerationResult,
+    LogLikelihood,
+    LogLikelihoodResult,
+)
 from pajamas_eval.benchmarks.gsm8k import (
     Gsm8k,
     PajamasArithmetic,
@@ -73,13 +78,13 @@ def texts(questions: QuestionSet) -> list[tuple[str, ...]]:
         if isinstance(first, LogLikelihood):
             found.append(
                 (
-                    first.context,
+                    first.context.text,
                     *(r.continuation for r in question.requests if isinstance(r, LogLikelihood)),
                 )
             )
         else:
             assert isinstance(first, GenerateUntil)
-            found.append((first.prompt,))
+            found.append((first.prompt.text,))
     return found
 
 
@@ -270,7 +275,7 @@ def test_the_prompt_of_gsm8k(tmp_path: Path) -> None:
     (question,) = questions.questions
     assert question.requests == (
         GenerateUntil(
-            example + example + "Question: How many eggs?\n\nAnswer:",
+            Prompt(example + example + "Question: How many eggs?\n\nAnswer:"),
             ("Question:", "</s>", "<|im_end|>"),
             256,
         ),
@@ -575,7 +580,7 @@ def test_mmlu_says_which_subject_has_too_few_examples(tmp_path: Path) -> None:
         dev=[mmlu_row("anatomy", "a"), mmlu_row("anatomy", "b"), mmlu_row("virology", "c")],
     )
     assert refused(Mmlu("mmlu"), data, shots=2) == (
-        "mmlu's dev split has only 1 examples for virology, not 2"
+        "mmlu has only 1 few-shot examples for virology, not 2"
     )
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from handmade import answer_set, document, identity
+from handmade import answer_set, document, identity, written
 from rich.console import Console
 
-from pajamas_eval.analysis.scores import summarize
+from pajamas_eval.analysis.summary import summarize
+from pajamas_eval.api.metrics import Margin, Metric
+from pajamas_eval.api.requests import LogLikelihoodResult
 from pajamas_eval.report.terminal.comparison import show
 from pajamas_eval.report.terminal.progress import BarProgress, PlainProgress, progress_for
 from pajamas_eval.report.wording.comparison import of_benchmark, verdicts
@@ -53,7 +55,8 @@ def quiz() -> Document:
         notes=["this is made up"],
         fairness_notes=["context lengths differ"],
     )
-    made.benchmarks[0].answer_sets[1].answers[7].truncated_tokens = 3
+    cut = made.benchmarks[0].answer_sets[1].answers[7]
+    cut.parts = [LogLikelihoodResult(-1.0, True, 1, 1, 1, truncated_tokens=3)]
     made.models[1].identity = identity(size_bytes=4_000_000_000, notes=("expanded",))
     made.models[2].error = "q2: it stopped"
     made.fairness.tokens[1].identical = 6
@@ -159,10 +162,11 @@ def test_a_narrow_terminal_shows_whole_models(width: int) -> None:
 def test_the_narrowest_terminal_shows_whole_headings_and_verdicts() -> None:
     made = quiz()
     record = made.benchmarks[0]
-    record.metrics = ["exact_match_strict"]
+    record.metrics = [Metric("exact_match_strict")]
     for answers in record.answer_sets:
         for given in answers.answers:
-            given.scores = dict(zip(record.metrics, given.scores.values(), strict=False))
+            if given.error is None:
+                given.scores = {"exact_match_strict": given.scores["acc"]}
     summarize(made)
     table = [line.rstrip() for line in shown(made, width=54).splitlines()[2:9]]
     assert "\n".join(table) == (
@@ -197,10 +201,10 @@ def test_what_became_of_generated_texts_is_counted_at_any_width() -> None:
     made = document([answer_set("base", values), answer_set("q[4]", dict.fromkeys(values, 1.0))])
     for answers in made.benchmarks[0].answer_sets:
         for given in answers.answers:
-            given.text, given.finish_reason = "so 4", "stop"
+            given.parts = written("so 4")
     _, _, unparsed, cut_off, _ = made.benchmarks[0].answer_sets[0].answers
     unparsed.parsed = False
-    cut_off.finish_reason = "length"
+    cut_off.parts = written("so 4", "length")
     summarize(made)
     for width in (60, 200):
         lines = [line.split() for line in shown(made, width=width).splitlines()]
@@ -270,6 +274,8 @@ def pairs(gains: int, losses: int, same: int, *, wrong: int = 0) -> list[AnswerS
 def sentence(sets: list[AnswerSet], **settings: Any) -> str:
     """What is said of q4."""
     made = document(sets)
+    if "margin" in settings:
+        settings["margins"] = (Margin(100 * settings.pop("margin")),)
     made.settings = msgspec.structs.replace(made.settings, **settings)
     summarize(made)
     return next(x for x in of_benchmark(made, made.benchmarks[0]) if x.startswith("q4"))
@@ -394,7 +400,7 @@ def test_an_early_verdict_says_how_many_questions_it_saved() -> None:
     base.answers, q4.answers = base.answers[:150], q4.answers[:150]
     made = document(pairs(0, 0, 200))
     made.benchmarks[0].answer_sets = [base, q4]
-    made.settings.until_decided, made.settings.margin = True, 0.05
+    made.settings.until_decided, made.settings.margins = True, (Margin(5.0),)
     summarize(made)
     (line,) = of_benchmark(made, made.benchmarks[0])
     assert line.startswith("q4 is no worse: ")
@@ -407,7 +413,7 @@ def test_questions_that_a_failure_left_unasked_are_not_called_saved() -> None:
     made = document(pairs(0, 0, 200))
     for answers in made.benchmarks[0].answer_sets:
         del answers.answers[50:]
-    made.settings.until_decided, made.settings.margin = True, 0.05
+    made.settings.until_decided, made.settings.margins = True, (Margin(5.0),)
     made.models[1].error = "q4: it stopped"
     summarize(made)
     (line,) = of_benchmark(made, made.benchmarks[0])
@@ -429,7 +435,7 @@ def test_the_last_line_is_the_verdict_over_all_benchmarks(losses: int, words: st
     base, q4 = pairs(0, losses, 100 - losses)
     q8 = answer_set("q8", dict.fromkeys((a.doc_id for a in q4.answers), 1.0))
     made = document([base, q4, q8])
-    made.settings.margin = 0.05
+    made.settings.margins = (Margin(5.0),)
     summarize(made)
     assert list(verdicts(made)) == [
         "Verdict at a margin of 5 points and 95 % confidence, over all benchmarks:",
@@ -440,7 +446,7 @@ def test_the_last_line_is_the_verdict_over_all_benchmarks(losses: int, words: st
 
 def test_a_single_test_needs_no_correction_and_names_none() -> None:
     made = document(pairs(0, 9, 91))
-    made.settings.margin = 0.05
+    made.settings.margins = (Margin(5.0),)
     summarize(made)
     assert list(verdicts(made))[1:] == ["  q4: worse, on quiz"]
 

@@ -13,7 +13,7 @@ from pajamas_eval.store.maintenance import StoreInfo
 AS_RECORDED: dict[str, Any] = {
     "models": ["original", "q4=m.gguf"],
     "baseline": None,
-    "benchmarks": "gsm8k",
+    "benchmarks": ["gsm8k"],
     "data": None,
     "folder": "/models",
     "json_file": None,
@@ -23,7 +23,7 @@ AS_RECORDED: dict[str, Any] = {
     "apply_chat_template": False,
     "exact": False,
     "confidence": 0.95,
-    "margin": 0.01,
+    "margins": [],
     "until_decided": False,
     "noise_floor": False,
     "same_weights": [],
@@ -66,13 +66,20 @@ def test_a_run_as_it_was_asked_for() -> None:
 @pytest.mark.parametrize(
     ("changes", "options"),
     [
-        ({"margin": 0.07}, "--margin 7"),
+        ({"margins": [{"value": 7.0}]}, "--margin 7"),
+        (
+            {"margins": [{"value": 7.5, "unit": "points"}, {"value": 2.0, "unit": "%"}]},
+            "--margin 7.5 --margin 2%",
+        ),
         ({"confidence": 0.999999}, "--confidence 0.999999"),
         ({"apply_chat_template": True, "exact": True}, "--apply-chat-template --exact"),
         ({"limit": 50, "shots": 0, "baseline": "q 4"}, "--baseline 'q 4' --limit 50 --shots 0"),
         ({"json_file": "/a/r.json", "timeout": 60.0}, "--json /a/r.json --timeout 60"),
         ({"same_weights": ["a", "b"]}, "--same-weights a --same-weights b"),
-        ({"models": ["m.gguf"], "margin": 0.07, "seed": 5}, "--seed 5"),
+        ({"models": ["m.gguf"], "margins": [{"value": 7.0}], "seed": 5}, "--seed 5"),
+        # as earlier versions recorded it
+        ({"margin": 0.07, "patience": 60.0}, "--margin 7 --timeout 60"),
+        ({"margin": 0.01, "benchmarks": "gsm8k", "seed": 5}, "--seed 5"),
     ],
 )
 def test_options_are_said_as_they_are_typed(changes: dict[str, Any], options: str) -> None:

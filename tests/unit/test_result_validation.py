@@ -9,18 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import asdict, astuple
 
-from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling, Request
-from pajamas_eval.api.results import (
-    LONGEST_ERROR,
-    Failure,
+from pajamas_eval.api.media import Prompt
+from pajamas_eval.api.requests import (
+    GenerateUntil,
     GenerationResult,
+    LogLikelihood,
     LogLikelihoodResult,
-    validate_result,
+    LogLikelihoodRolling,
+    Request,
 )
+from pajamas_eval.api.results import LONGEST_ERROR, Failure, validate_result
 from pajamas_eval.store.codec import decode, encode
 
-SCORED = LogLikelihood("a", "b")
-PROMPT = GenerateUntil("a", (), 8)
+SCORED = LogLikelihood(Prompt("a"), "b")
+PROMPT = GenerateUntil(Prompt("a"), (), 8)
 LIKELY = LogLikelihoodResult(-1.5, True, 1, 2, 3, 4, 0.5)
 TEXT = GenerationResult("a\udcff", "length", 1, 2, 3, 0.5)
 

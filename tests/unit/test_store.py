@@ -14,13 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pajamas_eval.api.results import Failure, FinishReason, GenerationResult, LogLikelihoodResult
+from pajamas_eval.api.answer_key import AnswerKey
+from pajamas_eval.api.requests import FinishReason, GenerationResult, LogLikelihoodResult, Response
+from pajamas_eval.api.results import Failure
 from pajamas_eval.errors import UsageError
-from pajamas_eval.store import ModelIdentity, Response, Store, default_path, info
+from pajamas_eval.store import Store, default_path, info
 from pajamas_eval.store.codec import decode, encode
 
-IDENTITY = ModelIdentity(
-    digest="ab" * 32, runtime="gguf", versions={"llama.cpp": "1"}, settings={"cache_type": "f16"}
+IDENTITY = AnswerKey(
+    weights="ab" * 32, runtime="gguf", versions={"llama.cpp": "1"}, settings={"cache_type": "f16"}
 )
 SCORED = LogLikelihoodResult(-1.25, True, 3, 12, 500, 7, 0.125)
 HOSTILE = (
@@ -45,7 +47,7 @@ def begin(store: Store) -> int:
     return store.runs.begin(["compare"], machine={}, versions={})
 
 
-def fill(store: Store, numbers: range, identity: ModelIdentity = IDENTITY) -> int:
+def fill(store: Store, numbers: range, identity: AnswerKey = IDENTITY) -> int:
     """Responses that tell their own number, stored one by one; returns the run."""
     run, model = begin(store), store.add_model(identity, "some.gguf")
     for number in numbers:
@@ -166,7 +168,7 @@ def test_responses_are_stored_all_or_none(store: Store) -> None:
 
 def test_a_failure_is_not_stored(store: Store) -> None:
     run, model = begin(store), store.add_model(IDENTITY, "m")
-    with pytest.raises(AssertionError):
+    with pytest.raises(TypeError, match="a Failure cannot be stored"):
         store.put(run, model, [(key(1), Failure("it broke"))])  # type: ignore[list-item]
     assert store.get([key(1)]) == {}
 
@@ -177,7 +179,7 @@ def test_a_model_is_known_once_and_by_its_last_label(store: Store) -> None:
     assert store.add_model(msgspec.structs.replace(IDENTITY, runtime="mlx"), "m") != number
     store.put(begin(store), number, [(key(1), SCORED)])
     (model,) = info(store).models
-    assert (model.label, model.identity, model.responses) == ("new\\udcff.gguf", IDENTITY, 1)
+    assert (model.label, model.key, model.responses) == ("new\\udcff.gguf", IDENTITY, 1)
 
 
 # -- where it lies -------------------------------------------------------------------------

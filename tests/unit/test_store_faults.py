@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from test_store import IDENTITY, begin, fill, key, response, store
 
-from pajamas_eval.api.results import GenerationResult
+from pajamas_eval.api.requests import GenerationResult
 from pajamas_eval.errors import RunError, UsageError
 from pajamas_eval.store import Store, database, info, verify
 

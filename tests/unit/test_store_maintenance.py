@@ -12,14 +12,14 @@ import msgspec
 import pytest
 from test_store import HOSTILE, IDENTITY, SCORED, begin, fill, key, store
 
-from pajamas_eval.api.results import GenerationResult, LogLikelihoodResult
+from pajamas_eval.api.requests import GenerationResult, LogLikelihoodResult
 from pajamas_eval.errors import RunError, UsageError
 from pajamas_eval.store import Store, export, info, prune, verify
 from pajamas_eval.store.schema import MIGRATIONS
 
 __all__ = ["store"]
 
-OTHER = msgspec.structs.replace(IDENTITY, digest="cd" * 32)
+OTHER = msgspec.structs.replace(IDENTITY, weights="cd" * 32)
 
 
 def age(store: Store, days: int) -> None:
@@ -41,7 +41,7 @@ def test_info_counts_what_is_there(store: Store) -> None:
     assert found.size_bytes > 4096
     assert found.schema_version == len(MIGRATIONS)
     assert found.responses == 8
-    assert [(m.label, m.identity, m.responses) for m in found.models] == [
+    assert [(m.label, m.key, m.responses) for m in found.models] == [
         ("some.gguf", IDENTITY, 3),
         ("some.gguf", OTHER, 5),
     ]
@@ -72,7 +72,7 @@ def test_the_responses_of_one_model_are_removed(store: Store, name: str) -> None
     store.add_model(IDENTITY, "old.gguf")
     fill(store, range(5, 7), OTHER)
     assert prune(store, model=name).responses == 5
-    assert [m.identity for m in info(store).models] == [OTHER]
+    assert [m.key for m in info(store).models] == [OTHER]
     assert len(store.runs.all()) == 2
     store.put(run, 1, [(key(0), SCORED)])
     assert info(store).responses == 3, "a run that goes on can still store what it computes"

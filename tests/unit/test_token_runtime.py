@@ -19,8 +19,17 @@ from fake_runtime import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling, Request
-from pajamas_eval.api.results import Failure, GenerationResult, LogLikelihoodResult, Result
+from pajamas_eval.api.media import Prompt
+from pajamas_eval.api.requests import AnyResult as Result
+from pajamas_eval.api.requests import (
+    GenerateUntil,
+    GenerationResult,
+    LogLikelihood,
+    LogLikelihoodResult,
+    LogLikelihoodRolling,
+    Request,
+)
+from pajamas_eval.api.results import Failure
 from pajamas_eval.tokens.prefix_tree import Budget
 from pajamas_eval.tokens.token_runtime import BATCH_SEQUENCES, BATCH_TOKENS
 
@@ -34,7 +43,7 @@ def answers(runtime: FakeRuntime, requests: Sequence[Request]) -> list[Result]:
 
 
 def score(runtime: FakeRuntime, context: str, continuation: str) -> LogLikelihoodResult:
-    (result,) = answers(runtime, [LogLikelihood(context, continuation)])
+    (result,) = answers(runtime, [LogLikelihood(Prompt(context), continuation)])
     assert isinstance(result, LogLikelihoodResult), result
     return result
 
@@ -48,7 +57,7 @@ def roll(runtime: FakeRuntime, text: str) -> LogLikelihoodResult:
 def generate(
     runtime: FakeRuntime, prompt: str, until: Sequence[str] = (), max_tokens: int = 8
 ) -> GenerationResult:
-    (result,) = answers(runtime, [GenerateUntil(prompt, tuple(until), max_tokens)])
+    (result,) = answers(runtime, [GenerateUntil(Prompt(prompt), tuple(until), max_tokens)])
     assert isinstance(result, GenerationResult), result
     return result
 
@@ -88,7 +97,7 @@ def test_greedy_means_that_every_token_is_the_most_probable() -> None:
     results = answers(
         runtime,
         [
-            LogLikelihood(context, decode(tokens, keep_special=True))
+            LogLikelihood(Prompt(context), decode(tokens, keep_special=True))
             for tokens in (best, [best[0], other])
         ],
     )
@@ -148,9 +157,9 @@ def test_an_empty_context_is(runtime: FakeRuntime, start: list[int]) -> None:
 
 def test_an_empty_context_without_bos_and_eos_is_a_failure() -> None:
     runtime = FakeRuntime(bos=None, eos=frozenset())
-    assert "neither a BOS nor an EOS" in failure(runtime, LogLikelihood("", "a"))
+    assert "neither a BOS nor an EOS" in failure(runtime, LogLikelihood(Prompt(""), "a"))
     assert "neither a BOS nor an EOS" in failure(runtime, LogLikelihoodRolling("a"))
-    assert "no BOS or EOS" in failure(runtime, GenerateUntil("", (), 4))
+    assert "no BOS or EOS" in failure(runtime, GenerateUntil(Prompt(""), (), 4))
 
 
 def test_a_context_without_a_prefix_stands_alone() -> None:
@@ -176,7 +185,7 @@ def test_bos_stands_in_front_of_a_text_without_context_exactly_once(text: str) -
     roll(runtime, text)
     generate(runtime, text, max_tokens=1)
     assert runtime.scored == [[[BOS, *encode("ab")]], [[BOS, *encode("ab")]]]
-    ((tokens, _),) = runtime.tokenize([GenerateUntil(text, (), 1)])
+    ((tokens, _),) = runtime.tokenize([GenerateUntil(Prompt(text), (), 1)])
     assert list(tokens) == [BOS, *encode("abc")]
 
 
@@ -201,9 +210,9 @@ def test_tokenize_gives_the_tokens_that_are_scored() -> None:
     runtime = FakeRuntime()
     requests: list[Request] = [
         LogLikelihoodRolling("xyz"),
-        LogLikelihood("ab ", "c"),
-        GenerateUntil("the", (), 4),
-        LogLikelihood("", "c"),
+        LogLikelihood(Prompt("ab "), "c"),
+        GenerateUntil(Prompt("the"), (), 4),
+        LogLikelihood(Prompt(""), "c"),
     ]
     pairs = [(list(context), list(rest)) for context, rest in runtime.tokenize(requests)]
     assert pairs == [
@@ -215,7 +224,11 @@ def test_tokenize_gives_the_tokens_that_are_scored() -> None:
 
 
 def test_what_was_tokenized_to_compare_is_not_tokenized_again_to_score() -> None:
-    requests = [LogLikelihood("ab ", "c"), LogLikelihood("ab ", "d"), LogLikelihood("ab ", "c")]
+    requests = [
+        LogLikelihood(Prompt("ab "), "c"),
+        LogLikelihood(Prompt("ab "), "d"),
+        LogLikelihood(Prompt("ab "), "c"),
+    ]
     fresh, prepared = FakeRuntime(), FakeRuntime()
     list(prepared.tokenize(requests[:2]))
     prepared.encode = None  # type: ignore[method-assign, assignment]
@@ -270,7 +283,7 @@ def test_a_continuation_may_fill_the_whole_context() -> None:
 
 
 def test_a_continuation_longer_than_the_context_length_is_a_failure() -> None:
-    error = failure(FakeRuntime(context_length=4), LogLikelihood("x", "abcde"))
+    error = failure(FakeRuntime(context_length=4), LogLikelihood(Prompt("x"), "abcde"))
     assert "5 tokens" in error
     assert "context length of 4" in error
 
@@ -288,7 +301,7 @@ def test_the_context_length_is_the_least_of_all_bounds() -> None:
 
 def test_what_is_asked_twice_is_computed_once() -> None:
     runtime = FakeRuntime()
-    requests = [LogLikelihood("the cat", f" {letter}") for letter in "abcdabcd"]
+    requests = [LogLikelihood(Prompt("the cat"), f" {letter}") for letter in "abcdabcd"]
     results = answers(runtime, requests)
     # One-token choices after a space share the whole input: context and space.
     assert [row for batch in runtime.scored for row in batch] == [[BOS, *encode("the cat ")]]
@@ -299,7 +312,7 @@ def test_what_is_asked_twice_is_computed_once() -> None:
 def test_same_input_with_other_splits_reads_its_own_places() -> None:
     runtime = FakeRuntime()
     splits = [("a", "bcd"), ("ab", "cd"), ("abc", "d")]
-    results = answers(runtime, [LogLikelihood(*split) for split in splits])
+    results = answers(runtime, [LogLikelihood(Prompt(head), tail) for head, tail in splits])
     assert len(runtime.scored[0]) == 1
     for (context, continuation), result in zip(splits, results, strict=True):
         assert isinstance(result, LogLikelihoodResult)
@@ -309,10 +322,11 @@ def test_same_input_with_other_splits_reads_its_own_places() -> None:
 
 
 texts = st.text(alphabet="abqu: .", max_size=6)
+prompts = texts.map(Prompt)
 requests_ = st.one_of(
-    st.builds(LogLikelihood, texts, texts),
+    st.builds(LogLikelihood, prompts, texts),
     st.builds(LogLikelihoodRolling, texts),
-    st.builds(GenerateUntil, texts, st.just(("a:", "b")), st.integers(1, 4)),
+    st.builds(GenerateUntil, prompts, st.just(("a:", "b")), st.integers(1, 4)),
 )
 
 
@@ -330,9 +344,9 @@ def test_the_order_of_requests_is_irrelevant(data: st.DataObject) -> None:
 @given(context=texts, continuation=st.text(alphabet="abqu: .", min_size=1, max_size=8))
 def test_every_score_is_the_sum_over_its_tokens(context: str, continuation: str) -> None:
     runtime = FakeRuntime(context_length=6)
-    ((head, tail),) = runtime.tokenize([LogLikelihood(context, continuation)])
+    ((head, tail),) = runtime.tokenize([LogLikelihood(Prompt(context), continuation)])
     tokens = [*head.tolist(), *tail.tolist()]
-    (result,) = answers(runtime, [LogLikelihood(context, continuation)])
+    (result,) = answers(runtime, [LogLikelihood(Prompt(context), continuation)])
     if isinstance(result, Failure):
         assert "more than the context length of 6" in result.error
         return
@@ -348,25 +362,27 @@ def test_rows_of_similar_length_share_a_batch_within_its_tokens() -> None:
     runtime.budget = Budget(tokens=20, rows=3, outputs=9, padding=4)
     lengths = (9, 1, 4, 1, 9, 5, 2)
     letters = ("a", "c", "d", "c", "a", "e", "f")  # nothing to share but what is the same
-    answers(runtime, [LogLikelihood(x * n, "b") for x, n in zip(letters, lengths, strict=True)])
+    answers(
+        runtime, [LogLikelihood(Prompt(x * n), "b") for x, n in zip(letters, lengths, strict=True)]
+    )
     sizes = [[len(row) for row in batch] for batch in runtime.scored]
     assert sizes == [[10, 6], [5, 3], [2]]
 
 
 def test_a_prefix_shared_by_many_rows_is_run_once() -> None:
     runtime = FakeRuntime(context_length=200)
-    requests = [LogLikelihood("shots " * 20 + "q" * n, "a") for n in range(1, 9)]
+    requests = [LogLikelihood(Prompt("shots " * 20 + "q" * n), "a") for n in range(1, 9)]
     answers(runtime, requests)
-    longest = len(requests[-1].context) + 1
+    longest = len(requests[-1].context.text) + 1
     assert runtime.usage.ideal_tokens == longest
-    whole = sum(len(r.context) + 1 for r in requests)
+    whole = sum(len(r.context.text) + 1 for r in requests)
     assert runtime.usage.evaluated_tokens < whole / 3
 
 
 def test_a_model_whose_cache_cannot_be_shared_runs_every_row_alone() -> None:
     sharing, plain = FakeRuntime(context_length=200), FakeRuntime(context_length=200)
     plain.shares_prefix = False
-    requests = [LogLikelihood("shots " * 20 + "q" * n, "a") for n in range(1, 9)]
+    requests = [LogLikelihood(Prompt("shots " * 20 + "q" * n), "a") for n in range(1, 9)]
     assert [without_time(r) for r in answers(plain, requests)] == [
         without_time(r) for r in answers(sharing, requests)
     ]
@@ -376,19 +392,19 @@ def test_a_model_whose_cache_cannot_be_shared_runs_every_row_alone() -> None:
 
 def test_usage_counts_the_tokens_that_were_run() -> None:
     runtime = FakeRuntime()
-    answers(runtime, [LogLikelihood("abc", "d"), LogLikelihood("x", "yz")])
+    answers(runtime, [LogLikelihood(Prompt("abc"), "d"), LogLikelihood(Prompt("x"), "yz")])
     assert runtime.usage.evaluated_tokens == 4 + 4  # two rows side by side, one of them padded
     assert runtime.usage.ideal_tokens == 4 + 2  # both begin with BOS
-    answers(runtime, [GenerateUntil("ab", (), 2)])
+    answers(runtime, [GenerateUntil(Prompt("ab"), (), 2)])
     assert runtime.usage.generated_tokens <= 2
     assert runtime.usage.evaluated_tokens == 8 + 3 + runtime.usage.generated_tokens
 
 
 SCORED: list[Request] = [
-    *[LogLikelihood("a" * n, "b") for n in range(1, 30)],
-    *[LogLikelihood("shots " * 6 + "q" * n, f" {x}") for n in range(8) for x in "abc"],
+    *[LogLikelihood(Prompt("a" * n), "b") for n in range(1, 30)],
+    *[LogLikelihood(Prompt("shots " * 6 + "q" * n), f" {x}") for n in range(8) for x in "abc"],
 ]
-GENERATED: list[Request] = [GenerateUntil("a" * n, ("b",), 6) for n in range(1, 20)]
+GENERATED: list[Request] = [GenerateUntil(Prompt("a" * n), ("b",), 6) for n in range(1, 20)]
 
 
 @pytest.mark.parametrize(
@@ -436,7 +452,9 @@ def test_as_many_texts_are_generated_at_once_as_the_user_allows(
 
 def test_no_batch_has_more_tokens_than_the_user_allows() -> None:
     """The fake engine refuses what is too large, and the runtime notes it."""
-    requests = [LogLikelihood(x * n, "b") for n, x in enumerate("acdefghijklmnopqrstvwxyz", 1)]
+    requests = [
+        LogLikelihood(Prompt(x * n), "b") for n, x in enumerate("acdefghijklmnopqrstvwxyz", 1)
+    ]
     own, bounded = FakeRuntime(), FakeRuntime(batch_tokens=60)
     own.room = bounded.room = 60
     answers(own, requests)
@@ -448,7 +466,7 @@ def test_no_batch_has_more_tokens_than_the_user_allows() -> None:
 
 def test_a_request_larger_than_the_batches_that_the_user_allows_is_run_alone() -> None:
     runtime = FakeRuntime(batch_tokens=4)
-    answers(runtime, [LogLikelihood("a" * n, "b") for n in (2, 1, 20)])
+    answers(runtime, [LogLikelihood(Prompt("a" * n), "b") for n in (2, 1, 20)])
     assert sorted(sorted(map(len, batch)) for batch in runtime.scored) == [[2], [3], [21]]
 
 
@@ -459,7 +477,7 @@ def test_more_than_a_runtimes_own_batches_is_not_granted() -> None:
 
 
 def test_out_of_memory_halves_the_batches_and_goes_on() -> None:
-    requests = [LogLikelihood("a" * n, "b") for n in range(1, 30)]
+    requests = [LogLikelihood(Prompt("a" * n), "b") for n in range(1, 30)]
     cramped, roomy = FakeRuntime(), FakeRuntime()
     cramped.room = 60
     assert [without_time(r) for r in answers(cramped, requests)] == [
@@ -476,7 +494,12 @@ def test_a_single_row_too_large_for_memory_fails_alone() -> None:
     runtime = FakeRuntime()
     runtime.room = 10
     results = answers(
-        runtime, [LogLikelihood("abc", "d"), LogLikelihood("a" * 20, "b"), LogLikelihood("x", "y")]
+        runtime,
+        [
+            LogLikelihood(Prompt("abc"), "d"),
+            LogLikelihood(Prompt("a" * 20), "b"),
+            LogLikelihood(Prompt("x"), "y"),
+        ],
     )
     assert [type(r) for r in results] == [LogLikelihoodResult, Failure, LogLikelihoodResult]
     assert "out of memory" in results[1].error  # type: ignore[union-attr]
@@ -487,7 +510,11 @@ def test_logits_that_are_not_numbers_are_a_failure_of_that_request() -> None:
     runtime.poisoned = IDS["z"]
     results = answers(
         runtime,
-        [LogLikelihood("abc", "d"), LogLikelihood("az", "b"), LogLikelihoodRolling("azb")],
+        [
+            LogLikelihood(Prompt("abc"), "d"),
+            LogLikelihood(Prompt("az"), "b"),
+            LogLikelihoodRolling("azb"),
+        ],
     )
     assert isinstance(results[0], LogLikelihoodResult)
     for result in results[1:]:
@@ -637,14 +664,14 @@ def test_a_prompt_is_cut_so_that_the_new_tokens_fit() -> None:
 
 @pytest.mark.parametrize("max_tokens", [10, 11])
 def test_more_new_tokens_than_the_context_holds_is_a_failure(max_tokens: int) -> None:
-    error = failure(FakeRuntime(context_length=10), GenerateUntil("a", (), max_tokens))
+    error = failure(FakeRuntime(context_length=10), GenerateUntil(Prompt("a"), (), max_tokens))
     assert error == (
         f"{max_tokens} new tokens leave no room for a prompt in the context length of 10"
     )
 
 
 def test_out_of_memory_generates_fewer_texts_at_once() -> None:
-    requests = [GenerateUntil("a" * n, ("b",), 6) for n in range(1, 20)]
+    requests = [GenerateUntil(Prompt("a" * n), ("b",), 6) for n in range(1, 20)]
     cramped, roomy = FakeRuntime(), FakeRuntime()
     cramped.texts_at_once = 5
     assert [without_time(r) for r in answers(cramped, requests)] == [
@@ -657,7 +684,7 @@ def test_out_of_memory_generates_fewer_texts_at_once() -> None:
 def test_a_prompt_too_large_for_memory_fails_alone() -> None:
     runtime = FakeRuntime()
     runtime.longest_prompt = 10
-    results = answers(runtime, [GenerateUntil("a" * n, (), 2) for n in (3, 20, 5)])
+    results = answers(runtime, [GenerateUntil(Prompt("a" * n), (), 2) for n in (3, 20, 5)])
     assert [type(r) for r in results] == [GenerationResult, Failure, GenerationResult]
     assert results[1] == Failure("out of memory: no room")
 
@@ -666,7 +693,7 @@ def test_an_engine_that_leaves_texts_out_is_found_out() -> None:
     runtime = FakeRuntime()
     runtime.generate = lambda generations: iter(())  # type: ignore[method-assign]
     with pytest.raises(AssertionError, match=r"left out requests \[0\]"):
-        answers(runtime, [GenerateUntil("a", (), 2)])
+        answers(runtime, [GenerateUntil(Prompt("a"), (), 2)])
 
 
 def test_the_model_of_these_tests_gives_probabilities() -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pajamas_eval.api.requests import GenerateUntil
-from pajamas_eval.api.results import GenerationResult
+from pajamas_eval.api.media import Prompt
+from pajamas_eval.api.requests import GenerateUntil, GenerationResult
 from pajamas_eval.errors import RunError, UsageError, WorkerDiedError, WorkerHungError
 from pajamas_eval.models.spec import ModelSpec
 from pajamas_eval.workers import worker as worker_module
@@ -22,7 +22,7 @@ from pajamas_eval.workers.messages import Finished
 from pajamas_eval.workers.worker import Worker
 
 PLUGIN = Path(__file__).parent.parent / "plugin"
-PROMPTS = [GenerateUntil(f"Q{i}?", (), 8) for i in range(10)]
+PROMPTS = [GenerateUntil(Prompt(f"Q{i}?"), (), 8) for i in range(10)]
 
 
 @pytest.fixture(autouse=True)
@@ -75,10 +75,10 @@ def alive(pid: int | None) -> bool:
 def test_it_answers(start: Nursery) -> None:
     worker = start()
     opened = worker.open()
-    assert opened.engine.versions == {"faulty": "1"}
-    assert len(opened.digest) == 64
+    assert opened.key.versions == {"faulty": "1"}
+    assert len(opened.key.weights or "") == 64
     loaded = worker.load(64)
-    assert loaded.identity.digest == opened.digest
+    assert loaded.identity.digest == opened.key.weights
     messages = list(worker.answer(PROMPTS))
     assert isinstance(messages[-1], Finished)
     results = dict(pair for m in messages[:-1] for pair in m)  # type: ignore[union-attr]

@@ -5,9 +5,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import Console
 
 from pajamas_eval.analysis.scores import errors
+from pajamas_eval.api.identity import Identity
+from pajamas_eval.api.metrics import Metric
 from pajamas_eval.report.terminal.tables import Column, Form, say, show_table
-from pajamas_eval.report.wording import comparison as sentences
-from pajamas_eval.report.wording.figures import percent, plural, points, printable, rate, size
+from pajamas_eval.report.wording import comparison as wording
+from pajamas_eval.report.wording.figures import (
+    change_of,
+    margin_text,
+    plural,
+    printable,
+    rate,
+    size,
+    value_of,
+)
 from pajamas_eval.results.document import AnswerSet, BenchmarkRecord, Document
 from pajamas_eval.results.findings import Comparison, ExtractionAudit, ScoreSummary
 
@@ -18,13 +28,13 @@ def show(document: Document, console: Console) -> None:
         _show_benchmark(document, record, console)
         if audits := [a for a in document.audits if a.benchmark == record.name]:
             _show_extraction(record, audits, console)
-        _say(sentences.of_benchmark(document, record), console)
+        _say(wording.of_benchmark(document, record), console)
         console.print()
     _show_models(document, console)
-    _say(sentences.of_run(document), console)
+    _say(wording.of_run(document), console)
     if document.verdicts:
         console.print()
-        _say(sentences.verdicts(document), console)
+        _say(wording.verdicts(document), console)
 
 
 def _say(lines: Iterable[str], console: Console) -> None:
@@ -39,12 +49,12 @@ def _show_models(document: Document, console: Console) -> None:
         Column("runtime", [k.runtime if k else "?" for k in known], Form.FULL, "left"),
         Column(
             "quantization",
-            [printable(k.quantization, markup=True) if k else "?" for k in known],
+            [printable((k and k.quantization) or "?", markup=True) for k in known],
             Form.FULL,
             "left",
         ),
-        Column("bits per\nweight", [f"{k.bits_per_weight:.2f}" if k else "?" for k in known]),
-        Column("size", [size(k.size_bytes) if k else "?" for k in known]),
+        Column("bits per\nweight", [_bits(k) for k in known]),
+        Column("size", [_size(k) for k in known]),
         Column(
             "peak\nmemory",
             [size(m.peak_memory_bytes) if m.load_seconds else "not loaded" for m in models],
@@ -53,7 +63,17 @@ def _show_models(document: Document, console: Console) -> None:
     ]
     labels = [model.label for model in models]
     if show_table("models", "model", labels, lambda _: columns, console) < Form.FULL:
-        _say(sentences.of_models(document), console)
+        _say(wording.of_models(document), console)
+
+
+def _bits(known: Identity | None) -> str:
+    if known is None or known.bits_per_weight is None:
+        return "?"
+    return f"{known.bits_per_weight:.2f}"
+
+
+def _size(known: Identity | None) -> str:
+    return "?" if known is None or known.size_bytes is None else size(known.size_bytes)
 
 
 def _show_benchmark(document: Document, record: BenchmarkRecord, console: Console) -> None:
@@ -85,57 +105,74 @@ def _columns(document: Document, record: BenchmarkRecord, wide: bool) -> Iterato
     interval = f"\n\\[{100 * document.settings.confidence:g} %]"
     first, *others = record.metrics
     yield Column(
-        first + interval if wide else first.replace("_", "\n"),
-        [_percent(_score(document, record.name, a.label, first), wide) for a in sets],
+        first.name + interval if wide else first.name.replace("_", "\n"),
+        [_value(first, _score(document, record.name, a.label, first), wide) for a in sets],
         justify="left" if wide else "right",
     )
     for metric in others:
         yield Column(
-            "\n".join(metric.rsplit("_", 1)).replace("_", " "),
-            [_percent(_score(document, record.name, a.label, metric), False) for a in sets],
+            "\n".join(metric.name.rsplit("_", 1)).replace("_", " "),
+            [_value(metric, _score(document, record.name, a.label, metric), False) for a in sets],
             Form.FULL,
         )
     if len(document.models) > 1:
-        found = [sentences.find(document, record.name, a.label, first) for a in sets]
-        baseline = [a.label == document.baseline for a in sets]
-        yield Column(
-            "difference" + interval if wide else "difference",
-            [
-                _difference(c, wide) or ("baseline" if is_baseline else "")
-                for c, is_baseline in zip(found, baseline, strict=True)
-            ],
-            justify="left" if wide else "right",
-        )
-        yield Column(
-            "flips\n+/−",
-            [f"{c.gains:,}/{c.losses:,}" if c and c.count else "" for c in found],
-            Form.NARROW,
-        )
-        yield Column(
-            f"verdict\n(margin {100 * document.settings.margin:g})",
-            [(c.verdict or "noise") if c and c.count else "" for c in found],
-            justify="left",
-        )
+        yield from _against_baseline(document, record, wide, interval)
     if any(errors(a) for a in sets):
         yield Column("errors", [f"{len(errors(a)):,}" for a in sets], Form.NARROW)
     yield Column("tokens/s", [_speed(a) for a in sets])
 
 
-def _percent(score: ScoreSummary, with_interval: bool) -> str:
+def _against_baseline(
+    document: Document, record: BenchmarkRecord, wide: bool, interval: str
+) -> Iterator[Column]:
+    metric, sets = record.headline, record.answer_sets
+    found = [wording.find(document, record.name, a.label, metric) for a in sets]
+    unit = "" if metric.is_proportion else f" ({metric.margin_unit})"
+    yield Column(
+        f"difference{unit}{interval}" if wide else f"difference{unit}",
+        [
+            _difference(metric, c, wide) or ("baseline" if a.label == document.baseline else "")
+            for c, a in zip(found, sets, strict=True)
+        ],
+        justify="left" if wide else "right",
+    )
+    yield Column(
+        "flips\n+/−" if metric.kind == "binary" else "better/\nworse",
+        [f"{c.gains:,}/{c.losses:,}" if c and c.count else "" for c in found],
+        Form.NARROW,
+    )
+    margin = document.settings.margin(metric)
+    shown = margin_text(margin).removesuffix(" points").removesuffix(" point") if margin else "none"
+    yield Column(
+        f"verdict\n(margin {shown})",
+        [_verdict(document, c) if c and c.count else "" for c in found],
+        justify="left",
+    )
+
+
+def _verdict(document: Document, comparison: Comparison) -> str:
+    if document.model(comparison.label).noise_floor:
+        return "noise"
+    return comparison.verdict or "no margin"
+
+
+def _value(metric: Metric, score: ScoreSummary, with_interval: bool) -> str:
     if not score.count:
         return "no answers" if with_interval else ""
-    if not with_interval:
-        return percent(score.value)
-    return rf"{percent(score.value)} \[{percent(score.lower)}, {percent(score.upper)}]"
+    value = value_of(metric, score.value)
+    if not with_interval or score.lower is None or score.upper is None:
+        return value
+    return rf"{value} \[{value_of(metric, score.lower)}, {value_of(metric, score.upper)}]"
 
 
-def _difference(comparison: Comparison | None, with_interval: bool) -> str:
+def _difference(metric: Metric, comparison: Comparison | None, with_interval: bool) -> str:
     if comparison is None or not comparison.count:
         return ""
-    if not with_interval:
-        return points(comparison.difference)
-    bounds = rf"\[{points(comparison.lower)}, {points(comparison.upper)}]"
-    return f"{points(comparison.difference)} {bounds}"
+    value = change_of(metric, comparison.difference)
+    if not with_interval or comparison.lower is None or comparison.upper is None:
+        return value
+    bounds = (change_of(metric, bound) for bound in (comparison.lower, comparison.upper))
+    return rf"{value} \[{', '.join(bounds)}]"
 
 
 def _speed(answers: AnswerSet) -> str:
@@ -151,9 +188,9 @@ def _title(record: BenchmarkRecord) -> str:
     return f"{record.name}: {asked}, {record.shots}-shot"
 
 
-def _score(document: Document, benchmark: str, label: str, metric: str) -> ScoreSummary:
+def _score(document: Document, benchmark: str, label: str, metric: Metric) -> ScoreSummary:
     return next(
         s
         for s in document.scores
-        if (s.benchmark, s.label, s.metric, s.subset) == (benchmark, label, metric, None)
+        if (s.benchmark, s.label, s.metric, s.subset) == (benchmark, label, metric.name, None)
     )

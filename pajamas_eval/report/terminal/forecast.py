@@ -5,27 +5,27 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 
 from pajamas_eval.analysis.forecast import Forecast
+from pajamas_eval.api.metrics import POINTS, RELATIVE
 from pajamas_eval.report.terminal.tables import Column, Form, say, show_table, show_title
-from pajamas_eval.report.wording.figures import duration, percent, plural, printable
+from pajamas_eval.report.wording.figures import duration, margin_text, percent, plural, printable
 
 
 def show_plan(
     forecasts: Sequence[Forecast],
     console: Console,
-    margin: float,
     power: float,
     confidence: float,
 ) -> None:
-    """What it takes to certify the margin, benchmark by benchmark."""
+    """What it takes to certify the margins, benchmark by benchmark."""
     show_title("Questions that prove a variant without loss no worse:", console)
+    margins = " or ".join(dict.fromkeys(margin_text(f.margin) for f in forecasts))
     show_title(
-        f"margin {100 * margin:g}, power {100 * power:g} %, confidence {100 * confidence:g} %",
-        console,
+        f"margin {margins}, power {100 * power:g} %, confidence {100 * confidence:g} %", console
     )
     for benchmark in dict.fromkeys(f.benchmark for f in forecasts):
         console.print()
         _show_benchmark([f for f in forecasts if f.benchmark == benchmark], console, confidence)
-    for line in _sentences(forecasts, margin):
+    for line in _sentences(forecasts):
         say(line, console)
 
 
@@ -35,11 +35,7 @@ def _show_benchmark(forecasts: Sequence[Forecast], console: Console, confidence:
         Column("pilot", [f"{f.pilot:,}" for f in forecasts], Form.FULL),
         Column(
             f"discordance\n\\[{interval}]",
-            [
-                rf"{percent(f.discordance)} \[{percent(f.discordance_lower)}, "
-                f"{percent(f.discordance_upper)}]"
-                for f in forecasts
-            ],
+            [_discordance(f, r"{} \[{}, {}]") for f in forecasts],
             Form.FULL,
             "left",
         ),
@@ -54,24 +50,28 @@ def _show_benchmark(forecasts: Sequence[Forecast], console: Console, confidence:
     labels = [f.label for f in forecasts]
     if show_table(title, "variant", labels, lambda _: columns, console) < Form.FULL:
         for f in forecasts:
-            say(
-                f"{printable(f.label)}: discordance {percent(f.discordance)} %, {interval} "
-                f"interval {percent(f.discordance_lower)} to {percent(f.discordance_upper)}, "
-                f"in a pilot of {plural(f.pilot, 'question')}",
-                console,
-            )
+            seen = _discordance(f, f"discordance {{}} %, {interval} interval {{}} to {{}}, ")
+            pilot = f"in a pilot of {plural(f.pilot, 'question')}"
+            say(f"{printable(f.label)}: {seen}{pilot}", console)
 
 
-def _sentences(forecasts: Sequence[Forecast], margin: float) -> Iterator[str]:
-    points = "point" if margin == 0.01 else "points"
+def _discordance(forecast: Forecast, form: str) -> str:
+    """The discordance and its interval; nothing for a metric that has none."""
+    shares = forecast.discordance, forecast.discordance_lower, forecast.discordance_upper
+    known = [percent(share) for share in shares if share is not None]
+    return form.format(*known) if len(known) == len(shares) else ""
+
+
+def _sentences(forecasts: Sequence[Forecast]) -> Iterator[str]:
     for f in forecasts:
         if f.possible:
             continue
-        yield (
-            f"{printable(f.benchmark)} cannot certify {100 * margin:g} {points} for "
-            f"{printable(f.label)}; its smallest margin is {100 * f.smallest_margin:.1f} "
-            f"({plural(f.available, 'question')}, {duration(f.seconds)})."
-        )
+        what = f"{margin_text(f.margin)} for {printable(f.label)}"
+        text = f"{printable(f.benchmark)} cannot certify {what}"
+        if f.smallest_margin is not None:
+            scale = 1 if f.margin.unit not in (POINTS, RELATIVE) else 100
+            text += f"; its smallest margin is {scale * f.smallest_margin:.1f}"
+        yield f"{text} ({plural(f.available, 'question')}, {duration(f.seconds)})."
     yield (
         "Times are for the variant and the baseline together, on this machine, at the pilot's "
         "speed; more questions share more of their examples and are rather faster. "

@@ -2,13 +2,15 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich import box
 from rich.table import Table
 
+from pajamas_eval.api.answer_key import AnswerKey
+from pajamas_eval.api.metrics import POINTS
 from pajamas_eval.report.wording.figures import device, plural, printable, printable_lines, size
 from pajamas_eval.store import Run
 from pajamas_eval.store.maintenance import StoreInfo
@@ -69,17 +71,18 @@ def _asked(run: Run) -> dict[str, Any]:
 
 def _options(run: Run) -> Iterator[str]:
     """The options of a run as they are typed, those at their defaults left out."""
-    from pajamas_eval.evaluation.run_config import RunConfig
+    # Slow to import, and `store info` needs none.
+    from pajamas_eval.results.run_config import RunConfig, of_former_versions
 
-    asked, defaults = _asked(run), asdict(RunConfig())
+    asked, defaults = of_former_versions(_asked(run)), msgspec.to_builtins(RunConfig())
     models = asked.get("models")
     single = isinstance(models, list) and len(models) == 1
     for name, value in asked.items():
-        if name in ("models", "benchmarks", "folder") or value in (None, [], defaults.get(name)):
+        if name in ("models", "benchmarks", "folder"):
             continue
-        if name == "margin" and single:  # which is compared with nothing
+        if value in (None, [], (), defaults.get(name)) or (name == "margins" and single):
             continue
-        option = "--json" if name == "json_file" else f"--{name.replace('_', '-')}"
+        option = _OPTIONS.get(name) or f"--{name.replace('_', '-')}"
         if value is True:
             yield option
         elif value is not False:
@@ -87,9 +90,16 @@ def _options(run: Run) -> Iterator[str]:
                 yield f"{option} {_typed(name, one)}"
 
 
+_OPTIONS = {"json_file": "--json", "margins": "--margin"}
+"""Options that are called otherwise than the fields of a plan."""
+
+
 def _typed(name: str, value: object) -> str:
+    if name == "margins" and isinstance(value, dict):
+        unit = value.get("unit", POINTS)
+        return f"{value.get('value'):.12g}{'' if unit == POINTS else unit}"
     if isinstance(value, float):
-        return f"{100 * value if name == 'margin' else value:.12g}"  # margins are typed in points
+        return f"{value:.12g}"
     return shlex.quote(str(value))
 
 
@@ -100,7 +110,8 @@ def _engines(run: Run) -> dict[str, Any]:
 
 def _said(run: Run, name: str) -> str:
     value = _asked(run).get(name, "?")
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    between = "," if name == "benchmarks" else " "
+    return between.join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def info_lines(info: StoreInfo) -> Iterator[str]:
@@ -111,5 +122,9 @@ def info_lines(info: StoreInfo) -> Iterator[str]:
     for model in info.models:
         yield (
             f"  {printable(model.label)}: {plural(model.responses, 'response')} "
-            f"({model.identity.runtime}, digest {model.identity.digest[:12]})"
+            f"({model.key.runtime}, {_weights(model.key)})"
         )
+
+
+def _weights(key: AnswerKey) -> str:
+    return f"digest {key.weights[:12]}" if key.weights else "weights unknown"

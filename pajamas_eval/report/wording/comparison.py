@@ -3,12 +3,19 @@
 from collections.abc import Iterator
 
 from pajamas_eval.analysis.scores import errors
-from pajamas_eval.report.wording.figures import percent, plural, points, printable, printable_lines
+from pajamas_eval.api.metrics import Metric
+from pajamas_eval.report.wording.figures import (
+    change_of,
+    margin_text,
+    percent,
+    plural,
+    printable,
+    printable_lines,
+)
 from pajamas_eval.results.document import (
     AnswerSet,
     BenchmarkRecord,
     Document,
-    RunSettings,
     TokenCheck,
 )
 from pajamas_eval.results.findings import Comparison
@@ -18,7 +25,7 @@ from pajamas_eval.statistics.verdicts import Verdict
 def of_benchmark(document: Document, record: BenchmarkRecord) -> Iterator[str]:
     """About each variant, and what a reader must know of the questions."""
     for answers in record.answer_sets:
-        if comparison := find(document, record.name, answers.label, record.metrics[0]):
+        if comparison := find(document, record.name, answers.label, record.headline):
             yield " ".join(_comparison(document, record, answers, comparison))
         if failed := errors(answers):
             yield (
@@ -61,15 +68,15 @@ def of_models(document: Document) -> Iterator[str]:
     """What a table of the models has no room for where the terminal is narrow."""
     for model in document.models:
         if known := model.identity:
-            yield f"{printable(model.label)}: {known.runtime}, {printable(known.quantization)}"
+            quantization = printable(known.quantization or "quantization unknown")
+            yield f"{printable(model.label)}: {known.runtime}, {quantization}"
 
 
 def verdicts(document: Document) -> Iterator[str]:
     """The answer to the question that a comparison asks."""
     if not document.verdicts:
         return
-    settings = document.settings
-    yield f"Verdict at {_terms(settings)}, over all benchmarks:"
+    yield f"Verdict at {_terms(document)}, over all benchmarks:"
     for overall in document.verdicts:
         text = f"{printable(overall.label)}: {overall.verdict}"
         if overall.worse_on:
@@ -83,41 +90,45 @@ def verdicts(document: Document) -> Iterator[str]:
                 for c in document.comparisons
                 if c.label == overall.label
                 and c.verdict is not Verdict.NO_WORSE
-                and c.metric == document.benchmark(c.benchmark).metrics[0]
+                and c.metric == document.benchmark(c.benchmark).headline.name
             ]
             text += f", on {', '.join(undecided)}"
         yield f"  {text}"
 
 
-def find(document: Document, benchmark: str, label: str, metric: str) -> Comparison | None:
+def find(document: Document, benchmark: str, label: str, metric: Metric) -> Comparison | None:
     """The comparison of a variant on one benchmark and metric."""
     for c in document.comparisons:
-        if (c.benchmark, c.label, c.metric) == (benchmark, label, metric):
+        if (c.benchmark, c.label, c.metric) == (benchmark, label, metric.name):
             return c
     return None
 
 
-def _terms(settings: RunSettings) -> str:
-    margin = 100 * settings.margin
-    points_ = "point" if margin == 1 else "points"
-    return f"a margin of {margin:g} {points_} and {100 * settings.confidence:g} % confidence"
+def _terms(document: Document) -> str:
+    found = [document.settings.margin(record.headline) for record in document.benchmarks]
+    margins = " or ".join(dict.fromkeys(margin_text(margin) for margin in found if margin))
+    return f"a margin of {margins} and {100 * document.settings.confidence:g} % confidence"
 
 
 def _comparison(
     document: Document, record: BenchmarkRecord, answers: AnswerSet, comparison: Comparison
 ) -> Iterator[str]:
     label, settings = printable(comparison.label), document.settings
+    metric = record.metric(comparison.metric)
     if not comparison.count:
         yield f"{label} and the baseline answered no question in common."
         return
-    noise = comparison.verdict is None
+    noise = document.model(comparison.label).noise_floor
     if noise:
         yield f"{label} is a noise floor (baseline re-run in other batches or another runtime):"
     elif comparison.verdict is Verdict.UNDECIDED:
         yield f"{label} is undecided:"
     else:
         yield f"{label} is {comparison.verdict}:"
-    yield from _flips(comparison, settings.confidence)
+    if metric.kind == "binary":
+        yield from _flips(comparison, metric, settings.confidence)
+    else:
+        yield from _means(comparison, metric, settings.confidence)
     if comparison.choice_kl:
         yield f"KL over the choices {comparison.choice_kl.mean:.2g} nats."
     if noise:
@@ -128,9 +139,12 @@ def _comparison(
         for c in document.comparisons
         if c.label in floors
         and c.count
+        and c.flip_rate is not None
         and (c.benchmark, c.metric) == (record.name, comparison.metric)
     ]
-    if comparison.verdict is not Verdict.WORSE and rates and comparison.flip_rate <= max(rates):
+    flip_rate = comparison.flip_rate
+    quiet = comparison.verdict is not Verdict.WORSE and flip_rate is not None
+    if quiet and rates and flip_rate is not None and flip_rate <= max(rates):
         yield f"No more than the engine's own noise ({percent(max(rates))} %)."
     if settings.until_decided:
         asked, planned = len(answers.answers), len(record.questions)
@@ -138,31 +152,50 @@ def _comparison(
         saved = f", {planned - asked:,} saved" if decided and asked < planned else ""
         yield f"RunConfig {asked:,} of {plural(planned, 'question')}{saved}."
     if comparison.verdict is Verdict.UNDECIDED:
-        yield from _what_it_would_take(comparison, record)
+        yield from _what_it_would_take(comparison, record, metric)
 
 
-def _flips(comparison: Comparison, confidence: float) -> Iterator[str]:
+def _flips(comparison: Comparison, metric: Metric, confidence: float) -> Iterator[str]:
     count, flips = comparison.count, comparison.gains + comparison.losses
     interval = f"{100 * confidence:g} % interval"
+    lower, upper = comparison.flip_lower or 0.0, comparison.flip_upper or 0.0
     if flips:
         yield (
-            f"{flips:,} of {plural(count, 'question')} flip ({percent(comparison.flip_rate)} %, "
-            f"{interval} {percent(comparison.flip_lower)} to {percent(comparison.flip_upper)}), "
+            f"{flips:,} of {plural(count, 'question')} flip ({percent(flips / count)} %, "
+            f"{interval} {percent(lower)} to {percent(upper)}), "
             f"{comparison.gains:,} fixed, {comparison.losses:,} broken"
-            f"{_mcnemar(comparison.mcnemar_p)}; difference {points(comparison.difference)} points, "
-            f"{interval} {points(comparison.lower)} to {points(comparison.upper)}."
+            f"{_p_value('McNemar', comparison.p_different)}; "
+            f"{_difference(comparison, metric, interval)}."
         )
     else:
         yield (
             f"same correctness on all {plural(count, 'question')} as the baseline; "
-            f"difference ±0.0 points, {interval} {points(comparison.lower)} to "
-            f"{points(comparison.upper)}."
+            f"{_difference(comparison, metric, interval)}."
         )
     if comparison.changed_wrong:
         yield f"{plural(comparison.changed_wrong, 'different wrong answer')}."
 
 
-def _what_it_would_take(comparison: Comparison, record: BenchmarkRecord) -> Iterator[str]:
+def _means(comparison: Comparison, metric: Metric, confidence: float) -> Iterator[str]:
+    yield (
+        f"better on {comparison.gains:,} and worse on {comparison.losses:,} of "
+        f"{plural(comparison.count, 'question')}{_p_value('paired t', comparison.p_different)}; "
+        f"{_difference(comparison, metric, f'{100 * confidence:g} % interval')}."
+    )
+
+
+def _difference(comparison: Comparison, metric: Metric, interval: str) -> str:
+    unit = metric.margin_unit
+    text = f"difference {change_of(metric, comparison.difference)} {unit}"
+    if comparison.lower is None or comparison.upper is None:
+        return text
+    lower, upper = change_of(metric, comparison.lower), change_of(metric, comparison.upper)
+    return f"{text}, {interval} {lower} to {upper}"
+
+
+def _what_it_would_take(
+    comparison: Comparison, record: BenchmarkRecord, metric: Metric
+) -> Iterator[str]:
     if comparison.unanswered:
         yield (
             f"{plural(comparison.unanswered, 'question')} without an answer "
@@ -172,27 +205,39 @@ def _what_it_would_take(comparison: Comparison, record: BenchmarkRecord) -> Iter
         left = record.available - len(record.questions)
         few = f"; the benchmark has {f'{left:,}' if left else 'no'} more" if left < further else ""
         yield f"About {plural(further, 'further question')} would decide{few}."
+    if comparison.smallest_margin is None:
+        return
+    seen = "this spread"
+    if comparison.flip_rate is not None:
+        seen = f"{percent(comparison.flip_rate)} % discordance"
+    smallest = change_of(metric, comparison.smallest_margin).lstrip("+±")
     yield (
-        f"With {plural(comparison.count, 'question')} and {percent(comparison.flip_rate)} % "
-        "discordance the smallest margin this set can certify with 80 % power is "
-        f"{100 * comparison.smallest_margin:.1f} points."
+        f"With {plural(comparison.count, 'question')} and {seen} the smallest margin this set can "
+        f"certify with 80 % power is {smallest} {metric.margin_unit}."
     )
 
 
-def _mcnemar(p: float | None) -> str:
+def _p_value(test: str, p: float | None) -> str:
     if p is None:
         return ""
-    return f" (McNemar p = {p:.2g})" if p >= 0.001 else " (McNemar p < 0.001)"
+    return f" ({test} p = {p:.2g})" if p >= 0.001 else f" ({test} p < 0.001)"
 
 
 def _fairness(document: Document) -> Iterator[str]:
     for check in document.fairness.tokens:
         text = f"tokenization identical on {check.identical:,}/{check.total:,} requests"
+        if check.unknown:
+            text += f", unknown on {check.unknown:,}"
         if check.first_difference:
             text += f"; {printable(describe_difference(check))}"
         yield f"{printable(check.label)}: {text}"
     if document.fairness.tokens:
         yield f"prompts identical for all models (digest {document.fairness.prompt_digest[:12]})"
+    for rounds in document.fairness.later_rounds:
+        yield (
+            f"{printable(rounds.label)}: {rounds.identical:,} of {rounds.total:,} prompts of later "
+            "rounds, which follow from its own answers, are the baseline's too"
+        )
     for note in document.fairness.notes:
         yield f"Note: {printable(note)}"
 

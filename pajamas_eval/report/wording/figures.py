@@ -4,6 +4,8 @@ import unicodedata
 
 from rich.markup import escape
 
+from pajamas_eval.api.metrics import Margin, Metric
+
 MINUS = "−"
 
 
@@ -34,6 +36,30 @@ def points(value: float, decimals: int = 1) -> str:
     rounded = round(100 * value, decimals)
     sign = "+" if rounded > 0 else MINUS if rounded < 0 else "±"
     return f"{sign}{abs(rounded):.{decimals}f}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A signed number with so many significant digits."""
+    sign = "+" if value > 0 else MINUS if value < 0 else "±"
+    return f"{sign}{abs(value):.{digits}g}".replace("inf", "∞")
+
+
+def value_of(metric: Metric, value: float) -> str:
+    """A score: a proportion as a percentage, anything else with four significant digits."""
+    return percent(value) if metric.is_proportion else f"{value:,.4g}".replace("-", MINUS)
+
+
+def change_of(metric: Metric, difference: float) -> str:
+    """A difference as a result document has it, without its unit."""
+    if metric.kind == "ratio" or metric.is_proportion:
+        return points(difference)
+    return signed(difference)
+
+
+def margin_text(margin: Margin) -> str:
+    """A margin with its unit: `5 points`, `2 %`."""
+    unit = margin.unit.removesuffix("s") if margin.value == 1 else margin.unit
+    return f"{margin.value:.12g} {unit}"
 
 
 def size(count: float) -> str:

@@ -1,7 +1,9 @@
 """A gate's findings in words and figures."""
 
+import math
+
 from pajamas_eval.gate.findings import Finding, Outcome, Requirement, Unit, overall
-from pajamas_eval.report.wording.figures import MINUS, points, rate, size
+from pajamas_eval.report.wording.figures import MINUS, points, rate, signed, size
 
 
 def subject(requirement: Requirement) -> str:
@@ -14,7 +16,7 @@ def measured(finding: Finding) -> str:
     if finding.figure is None:
         return ""
     unit = finding.requirement.unit
-    text = _with_unit(_rounded(finding.figure, unit), unit)
+    text = _with_unit(_rounded(finding.figure, unit), finding.requirement)
     if finding.lower is None or finding.upper is None:
         return text
     # A divergence is never negative, though Student's bound of its mean may be.
@@ -25,13 +27,15 @@ def measured(finding: Finding) -> str:
 def required(requirement: Requirement) -> str:
     """The threshold as it was given, and how the figure is compared with it."""
     unit, threshold = requirement.unit, requirement.threshold
-    if unit is Unit.POINTS:
-        return f"> {MINUS}{_with_unit(f'{100 * threshold:g}', unit)}"
+    if requirement.name == "margin":
+        worse = f"> {MINUS}" if requirement.metric is None else _WORSE[requirement.metric.sign]
+        number = threshold if unit is Unit.OWN else 100 * threshold
+        return worse + _with_unit(f"{number:.12g}", requirement)
     relation = "≥" if requirement.name.startswith("min_") else "≤"
     given = size(threshold) if unit is Unit.BYTES else f"{threshold:g}"
     if unit is Unit.PERCENT:
         given = f"{100 * threshold:g}"
-    return f"{relation} {_with_unit(given, unit)}"
+    return f"{relation} {_with_unit(given, requirement)}"
 
 
 def sentence(finding: Finding) -> str:
@@ -49,14 +53,23 @@ def conclusion(label: str, findings: list[Finding]) -> str:
     return f"{label}: {overall(findings)} ({said})"
 
 
-def _with_unit(number: str, unit: Unit) -> str:
-    return number if unit is Unit.BYTES else f"{number} {unit}"
+_WORSE = {1: f"> {MINUS}", -1: "< +"}
+"""How the difference is to compare with the margin: where more is better, where less is."""
+
+
+def _with_unit(number: str, requirement: Requirement) -> str:
+    unit: str = requirement.unit
+    if requirement.unit is Unit.OWN and requirement.metric:
+        unit = requirement.metric.unit
+    return number if requirement.unit is Unit.BYTES else f"{number} {unit}"
 
 
 def _rounded(value: float, unit: Unit) -> str:
     match unit:
-        case Unit.POINTS:
-            return points(value, 2)
+        case Unit.POINTS | Unit.CHANGE:
+            return points(value, 2) if math.isfinite(value) else f"{value}".replace("inf", "∞")
+        case Unit.OWN:
+            return signed(value)
         case Unit.PERCENT:
             return f"{100 * value:.2f}"
         case Unit.TOKENS_PER_SECOND:

@@ -1,0 +1,117 @@
+"""What a run is asked: every option of it, named once.
+
+The settings in a result document, a gate's `[run]` table, what the store keeps of a run and what
+two stored runs must have in common are all made from these fields.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from pajamas_eval.api.benchmark import SHOT_SEED
+from pajamas_eval.api.metrics import Margin, Metric, margin_for
+from pajamas_eval.api.options import AFFECTS_ANSWERS, NO_EFFECT
+
+Count = Annotated[int, Meta(ge=1)]
+Confidence = Annotated[float, Meta(gt=0.5, le=0.999999)]
+"""A one-sided test at 0.5 or less would prove a loss and its absence from the same answers."""
+
+
+class RunConfig(msgspec.Struct, kw_only=True):
+    """How the questions of a run are asked and judged, with every model alike.
+
+    Each option says whether it affects answers: runs that differ in one that does cannot be put
+    together. Names and defaults are those of the command's options.
+
+    Attributes:
+        seed: Of the subset and of the few-shot choice.
+        limit: Questions per benchmark; all by default.
+        shots: Few-shot examples; each benchmark's own number by default.
+        apply_chat_template: Ask through the baseline's chat template.
+        exact: Run one sequence at a time.
+        confidence: Of every interval and verdict.
+        margins: Losses that a variant may have and still be no worse, each in its unit.
+        until_decided: Ask in random order, and only until each verdict is in.
+        noise_floor: Run the baseline a second time, in batches of another shape.
+        same_weights: Labels of variants that are the baseline's weights in another runtime.
+        timeout: Seconds without a heartbeat after which an engine is taken to hang.
+    """
+
+    seed: Annotated[int, AFFECTS_ANSWERS] = SHOT_SEED
+    limit: Annotated[Count | None, NO_EFFECT] = None
+    shots: Annotated[Annotated[int, Meta(ge=0)] | None, AFFECTS_ANSWERS] = None
+    apply_chat_template: Annotated[bool, AFFECTS_ANSWERS] = False
+    exact: Annotated[bool, AFFECTS_ANSWERS] = False
+    confidence: Annotated[Confidence, NO_EFFECT] = 0.95
+    margins: Annotated[tuple[Margin, ...], NO_EFFECT] = ()
+    # Decides which questions are asked, and which test their answers stand.
+    until_decided: Annotated[bool, AFFECTS_ANSWERS] = False
+    noise_floor: Annotated[bool, NO_EFFECT] = False
+    same_weights: Annotated[tuple[str, ...], NO_EFFECT] = ()
+    timeout: Annotated[Annotated[float, Meta(gt=0)], NO_EFFECT] = 300.0
+
+    def margin(self, metric: Metric) -> Margin | None:
+        """The margin of a metric; nothing where none is given in its unit and it has no default."""
+        return margin_for(metric, self.margins)
+
+
+class RunPlan(RunConfig, kw_only=True):
+    """What to run, and how.
+
+    Attributes:
+        models: As typed on a command line.
+        baseline: Label of the model to compare with; the first by default.
+        benchmarks: Their names.
+        data: Folder with data sets.
+    """
+
+    models: Annotated[list[str], NO_EFFECT]
+    baseline: Annotated[str | None, NO_EFFECT] = None
+    benchmarks: Annotated[list[str], NO_EFFECT] = []
+    data: Annotated[str | None, NO_EFFECT] = None
+
+
+class RunSettings(RunConfig, kw_only=True, forbid_unknown_fields=True):
+    """What was asked of every model alike, and what that came to.
+
+    Attributes:
+        context_length: Tokens per sequence, the least of all models' own; nothing where none is
+            known.
+        template_digest: Of the baseline's chat template, if prompts went through it.
+    """
+
+    context_length: Annotated[int | None, AFFECTS_ANSWERS] = None
+    template_digest: Annotated[str | None, AFFECTS_ANSWERS] = None
+
+
+def config_of(options: RunConfig) -> dict[str, Any]:
+    """The fields of `RunConfig` alone, of what may have more."""
+    return {name: getattr(options, name) for name in RunConfig.__struct_fields__}
+
+
+def of_former_versions(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run was asked, as it was recorded, under the names that options have now."""
+    asked = dict(asked)
+    if "patience" in asked:
+        asked["timeout"] = asked.pop("patience")
+    if isinstance(margin := asked.pop("margin", None), float) and margin != _FORMER_MARGIN:
+        asked["margins"] = [{"value": 100 * margin}]
+    if isinstance(asked.get("benchmarks"), str):
+        asked["benchmarks"] = asked["benchmarks"].split(",")
+    return asked
+
+
+_FORMER_MARGIN = 0.01
+"""The default, when margins were proportions."""
+
+
+def settings_that_affect_answers() -> list[str]:
+    """The fields of `RunSettings` that two runs must have in common."""
+    hints = get_type_hints(RunSettings, include_extras=True)
+    return [
+        name
+        for name in RunSettings.__struct_fields__
+        if AFFECTS_ANSWERS in getattr(hints[name], "__metadata__", ())
+    ]
