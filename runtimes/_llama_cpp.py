@@ -2,17 +2,20 @@
 
 import ctypes
 import os
+import resource
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from glob import escape
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from pajamas_eval.errors import MissingEngineError
+from pajamas_eval.errors import MissingEngineError, UsageError
 from pajamas_eval.tokens.token_runtime import BATCH_OUTPUTS
 
 CALL_TOKENS = 2048
@@ -145,3 +148,43 @@ def llama_version() -> str:
     import llama_cpp
 
     return str(llama_cpp.__version__)
+
+
+class GpuMemory:
+    """Memory that was taken from GPUs since this was made.
+
+    ggml tells what is free and not what is held: what others take or give back meanwhile counts as
+    well. Where a GPU uses the machine's memory, the process's own peak counts those pages that the
+    CPU has touched, such as weights: that the larger of the two was held is all that is known.
+    """
+
+    def __init__(self) -> None:
+        self._free_before = [gpu.free_bytes() for gpu in gpus()]
+        self._peak = 0
+
+    def peak_bytes(self) -> int:
+        """The most that was taken whenever this was asked."""
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        taken = shared = 0
+        for gpu, before in zip(gpus(), self._free_before, strict=True):
+            if gpu.has_own_memory:
+                taken += max(0, before - gpu.free_bytes())
+            else:
+                shared += before - gpu.free_bytes()
+        taken += max(0, shared - own * (1 if sys.platform == "darwin" else 1024))
+        self._peak = max(self._peak, taken)
+        return self._peak
+
+
+def parts_of(first: Path) -> list[Path]:
+    """All files of a split model, whose first part names their number."""
+    if first.is_dir():
+        ggufs = sorted(path.name for path in first.glob("*.gguf"))
+        hint = f"; it holds {', '.join(ggufs[:3])}: name that file" if ggufs else ""
+        raise UsageError(f"{first} is a folder; the gguf runtime takes a file{hint}")
+    stem, _, rest = first.name.partition("-00001-of-")
+    if not rest:
+        if not first.is_file():
+            raise UsageError(f"{first}: no such file")
+        return [first]
+    return sorted(first.parent.glob(f"{escape(stem)}-[0-9][0-9][0-9][0-9][0-9]-of-{rest}"))

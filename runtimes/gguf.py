@@ -2,12 +2,9 @@
 
 import ctypes
 import os
-import resource
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from glob import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,13 +18,16 @@ from pajamas_eval.errors import OutOfMemoryError, RunError, UsageError
 from pajamas_eval.runtimes._llama_cpp import (
     CALL_TOKENS,
     ERRORS,
+    GpuMemory,
     TokenBatch,
     gpus,
     last_error,
     llama,
     llama_version,
+    parts_of,
     processors,
 )
+from pajamas_eval.runtimes._llama_vocabulary import Vocabulary
 from pajamas_eval.tokens.generation import Generation
 from pajamas_eval.tokens.log_softmax import log_probabilities
 from pajamas_eval.tokens.options import TokenOptions
@@ -86,14 +86,13 @@ class GgufRuntime(TokenRuntime):
     def __init__(self, options: GgufOptions) -> None:
         super().__init__(options)
         self._llama = llama()
-        self._files = _parts(Path(options.path))
+        self._files = parts_of(Path(options.path))
         self._context: Any = None
         self._memory: Any = None
         self._cells, self._streams = 0, 1
         self._sequence_ids = np.arange(SEQUENCES, dtype=np.int32)
         self._model = self._read(vocab_only=True)
-        self._vocab = self._llama.llama_model_get_vocab(self._model)
-        self._vocabulary_size = self._llama.llama_vocab_n_tokens(self._vocab)
+        self._vocabulary = Vocabulary(self._model)
         architecture = self._metadata("general.architecture")
         length = self._metadata(f"{architecture}.context_length")
         if not length.isdecimal():
@@ -103,30 +102,23 @@ class GgufRuntime(TokenRuntime):
         budget = Budget(MICRO_BATCH, SEQUENCES - 1, BATCH_OUTPUTS)
         budget.cells = self.original_context_length
         self.budget = self.bounded(budget)
-        bos, eos = (
-            self._llama.llama_vocab_bos(self._vocab),
-            self._llama.llama_vocab_eos(self._vocab),
+        vocabulary = self._vocabulary
+        self.bos_token_id = vocabulary.bos
+        self.bos_token = vocabulary.text_of(vocabulary.bos)
+        self.eos_token = vocabulary.text_of(vocabulary.eos)
+        self.eos_token_ids = vocabulary.end_tokens
+        self.default_prefix = (
+            (vocabulary.bos,) if vocabulary.adds_bos and vocabulary.bos is not None else ()
         )
-        self.bos_token_id = bos if bos >= 0 else None
-        self.bos_token = self._token_text(bos)
-        self.eos_token = self._token_text(eos)
-        self.eos_token_ids = frozenset(
-            token
-            for token in range(self._vocabulary_size)
-            if self._llama.llama_vocab_is_eog(self._vocab, token)
-        )
-        adds_bos = self._llama.llama_vocab_get_add_bos(self._vocab) and bos >= 0
-        self.default_prefix = (bos,) if adds_bos else ()
         template = self._llama.llama_model_chat_template(self._model, None)
         self.chat_template = template.decode("utf-8", "replace") if template else None
 
     def load(self) -> Identity:
         """Reads the weights."""
-        self._free_before = [gpu.free_bytes() for gpu in gpus()]
-        self._device_memory_bytes = 0
+        self._gpu_memory = GpuMemory()
         self._llama.llama_model_free(self._model)
         self._model = self._read(vocab_only=False)
-        self._vocab = self._llama.llama_model_get_vocab(self._model)
+        self._vocabulary = Vocabulary(self._model)
         self._memory_for(CALL_TOKENS)
         # A recurrent state cannot be shared by sequences that part later.
         self.shares_prefix = not (
@@ -157,23 +149,11 @@ class GgufRuntime(TokenRuntime):
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of each text; special tokens named in it are recognised."""
-        with ThreadPoolExecutor(processors()) as pool:  # llama.cpp runs outside Python's lock
-            return list(pool.map(self._encode_one, [text.encode() for text in texts]))
+        return self._vocabulary.encode(texts)
 
     def decode(self, tokens: Sequence[int], *, keep_special: bool) -> str:
         """Text of the tokens."""
-        if not tokens:
-            return ""
-        given = (ctypes.c_int32 * len(tokens))(*tokens)
-        room = 16 * len(tokens)
-        while True:
-            buffer = ctypes.create_string_buffer(room)
-            length = self._llama.llama_detokenize(
-                self._vocab, given, len(tokens), buffer, room, False, keep_special
-            )
-            if length >= 0:
-                return buffer.raw[:length].decode("utf-8", "replace")
-            room = -length
+        return self._vocabulary.decode(tokens, keep_special=keep_special)
 
     def score(self, batch: ScoringBatch) -> int:
         """Runs a prefix tree as one batch: each token lists the sequences that it belongs to."""
@@ -350,22 +330,10 @@ class GgufRuntime(TokenRuntime):
     def device_memory_bytes(self) -> int:
         """The most that GPUs have had less free than before this model was loaded.
 
-        ggml tells what is free and not what is held: what others take or give back meanwhile counts
-        as well. Nothing is freed but by the next, larger context, so each is looked at when it is
-        made, and at the end of a list of requests. Where a GPU uses the machine's memory, the
-        process's own peak counts those pages that the CPU has touched, such as weights: that the
-        larger of the two was held is all that is known.
+        Nothing is freed but by the next, larger context, so each is looked at when it is made, and
+        at the end of a list of requests.
         """
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        taken = shared = 0
-        for gpu, before in zip(gpus(), self._free_before, strict=True):
-            if gpu.has_own_memory:
-                taken += max(0, before - gpu.free_bytes())
-            else:
-                shared += before - gpu.free_bytes()
-        taken += max(0, shared - own * (1 if sys.platform == "darwin" else 1024))
-        self._device_memory_bytes = max(self._device_memory_bytes, taken)
-        return self._device_memory_bytes
+        return self._gpu_memory.peak_bytes()
 
     def _step(
         self, active: dict[int, Generation], prompts: dict[int, Generation], base: int
@@ -411,22 +379,11 @@ class GgufRuntime(TokenRuntime):
             raise OutOfMemoryError("the KV cache is full")
         if code:
             raise RunError(f"llama_decode failed with code {code}: {last_error()}")
-        shape = (int(part.wanted.sum()), self._vocabulary_size)
+        shape = (int(part.wanted.sum()), self._vocabulary.size)
         if not shape[0]:
             self._llama.llama_synchronize(self._context)
             return np.empty(shape, np.float32)
         return np.ctypeslib.as_array(self._llama.llama_get_logits(self._context), shape=shape)
-
-    def _encode_one(self, text: bytes) -> list[int]:
-        room = len(text) + 8
-        while True:
-            buffer = (ctypes.c_int32 * room)()
-            count = self._llama.llama_tokenize(
-                self._vocab, text, len(text), buffer, room, False, True
-            )
-            if count >= 0:
-                return buffer[:count]
-            room = -count
 
     def _original_context_length(self, architecture: str) -> int:
         """Where the long factors of a model with two sets of them begin, in whole blocks."""
@@ -437,24 +394,7 @@ class GgufRuntime(TokenRuntime):
             return sys.maxsize
         return int(length) // CONTEXT_BLOCK * CONTEXT_BLOCK or sys.maxsize
 
-    def _token_text(self, token: int) -> str:
-        return self.decode([token], keep_special=True) if token >= 0 else ""
-
     def _metadata(self, key: str) -> str:
         buffer = ctypes.create_string_buffer(4096)
         length = self._llama.llama_model_meta_val_str(self._model, key.encode(), buffer, 4096)
         return buffer.value.decode("utf-8", "replace") if length >= 0 else ""
-
-
-def _parts(first: Path) -> list[Path]:
-    """All files of a split model, whose first part names their number."""
-    if first.is_dir():
-        ggufs = sorted(path.name for path in first.glob("*.gguf"))
-        hint = f"; it holds {', '.join(ggufs[:3])}: name that file" if ggufs else ""
-        raise UsageError(f"{first} is a folder; the gguf runtime takes a file{hint}")
-    stem, _, rest = first.name.partition("-00001-of-")
-    if not rest:
-        if not first.is_file():
-            raise UsageError(f"{first}: no such file")
-        return [first]
-    return sorted(first.parent.glob(f"{escape(stem)}-[0-9][0-9][0-9][0-9][0-9]-of-{rest}"))

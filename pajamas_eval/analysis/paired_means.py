@@ -21,9 +21,9 @@ class PairedMeans(Pairs):
     """Pairs of a metric of kind `mean` or `ratio`; the latter's differences are of logarithms."""
 
     @property
-    def bound(self) -> float | None:
-        """The largest size of a difference, where there is one."""
-        return 1.0 if self.metric.is_proportion else None
+    def can_be_filled(self) -> bool:
+        """Whether a difference has a largest size, which an unanswered question may have had."""
+        return self.metric.is_proportion or not self.unanswered
 
     def interval(self, confidence: float) -> MeanInterval:
         """The mean difference over the questions that both answered, better above 0."""
@@ -42,7 +42,7 @@ class PairedMeans(Pairs):
 
     def bounds(self, confidence: float) -> tuple[float, float]:
         """Student's, with unanswered questions as the largest losses and gains there can be."""
-        if self.unanswered and self.bound is None:
+        if not self.can_be_filled:
             return -math.inf, math.inf
         least, most = (
             self._filled(np.nan_to_num(self.differences, nan=imputed), 2 * confidence - 1)
@@ -61,7 +61,7 @@ class PairedMeans(Pairs):
         Questions that were not answered count as the largest loss against "no worse", and as the
         largest gain against "worse"; where no size is the largest, nothing is decided.
         """
-        if self.unanswered and self.bound is None:
+        if not self.can_be_filled:
             return Verdict.UNDECIDED
         fixed = fixed_confidence(confidence, until_decided)
         for imputed, wanted in ((-1.0, Verdict.NO_WORSE), (1.0, Verdict.WORSE)):
@@ -71,17 +71,17 @@ class PairedMeans(Pairs):
                 found, _ = sequential_verdict(filled, margin.size, confidence)
             if found is Verdict.UNDECIDED and (not until_decided or len(filled) >= self.planned):
                 interval = self._filled(filled)
-                found = means.non_inferiority(interval, margin.size, fixed, self.bound)
+                found = means.non_inferiority(interval, margin.size, fixed)
             if found is wanted:
                 return found
         return Verdict.UNDECIDED
 
     def p_worse(self, margin: Margin, *, until_decided: bool) -> float:
         """Student's, or what is left of it where one may have stopped asking at any question."""
-        if self.unanswered and self.bound is None:
+        if not self.can_be_filled:
             return 1.0
         interval = self._filled(np.nan_to_num(self.differences, nan=1.0))
-        fixed = means.p_worse(interval, margin.size, self.bound)
+        fixed = means.p_worse(interval, margin.size)
         if not until_decided:
             return fixed
         return sequential_p_worse(self.differences, self.planned, margin.size, fixed)
@@ -94,7 +94,7 @@ class PairedMeans(Pairs):
         share = count / found.count
         clusters = max(2, round(found.clusters * share))
         error = found.standard_error / math.sqrt(share)
-        size = means.smallest_margin(clusters, error, power, confidence, self.bound)
+        size = means.smallest_margin(clusters, error, power, confidence)
         return math.expm1(size) if self.metric.kind == "ratio" else size
 
     def further_questions(
@@ -102,7 +102,7 @@ class PairedMeans(Pairs):
     ) -> int | None:
         """At the mean and the spread seen."""
         fixed = fixed_confidence(confidence, until_decided)
-        return means.further_questions(self.interval(confidence), margin.size, fixed, self.bound)
+        return means.further_questions(self.interval(confidence), margin.size, fixed)
 
     def questions_needed(self, margin: Margin, power: float, confidence: float) -> tuple[int, int]:
         """At the standard deviation seen, and at the upper end of its chi-squared interval."""
@@ -113,8 +113,7 @@ class PairedMeans(Pairs):
             raise ValueError("one question or passage says nothing of the spread")
         most = deviation * math.sqrt(degrees / float(chdtri(degrees, (1 + confidence) / 2)))
         needed, at_most = (
-            means.questions_needed(margin.size, d, power, confidence, bound=self.bound)
-            for d in (deviation, most)
+            means.questions_needed(margin.size, d, power, confidence) for d in (deviation, most)
         )
         share = found.count / found.clusters  # those tests count clusters
         return math.ceil(needed * share), math.ceil(at_most * share)

@@ -91,9 +91,13 @@ class Benchmark(ABC, Generic[AnyDoc]):
         """Every benchmark of this family."""
         return [cls.family]
 
-    @abstractmethod
     def read(self, data: DataSource, split: str) -> list[AnyDoc]:
-        """All docs of a split, in the data set's order. Raises `UsageError` for bad data."""
+        """All docs of a split, in the data set's order; none where they come from elsewhere.
+
+        Raises:
+            UsageError: The data is at fault.
+        """
+        return []
 
     def docs(self, data: DataSource) -> list[AnyDoc]:
         """The docs that are asked. Raises `UsageError` for bad data."""
@@ -115,9 +119,9 @@ class Benchmark(ABC, Generic[AnyDoc]):
         """What stands in front of the first example."""
         return ""
 
-    @abstractmethod
     def question(self, doc: AnyDoc) -> str:
-        """The doc as a question, up to where the answer begins."""
+        """The doc as a question, up to where the answer begins; empty where requests say it all."""
+        return ""
 
     def images(self, doc: AnyDoc) -> tuple[Image, ...]:
         """The images of the question, in the order of their marks."""

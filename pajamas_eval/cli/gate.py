@@ -86,11 +86,7 @@ def gate(
     from pajamas_eval.gate.judge import judge
     from pajamas_eval.report.terminal.gate import show
 
-    given = {
-        name: value
-        for name, value in options.items()
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
+    given = _given(context, options)
     file = gate_files.read(_named_file(models, gate_file, config, result, given))
     json_file: Path | None = options["json_file"]
     summary = Path(os.environ[STEP_SUMMARY]) if os.environ.get(STEP_SUMMARY) else None
@@ -103,6 +99,12 @@ def gate(
     _tell_others(document, findings, junit_file, summary)
     fail_if_any_failed(document)
     context.exit(EXIT_CODES[overall(findings)])
+
+
+def _given(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that are on the command line."""
+    source = context.get_parameter_source
+    return {n: v for n, v in options.items() if source(n) is ParameterSource.COMMANDLINE}
 
 
 def _check_outputs(

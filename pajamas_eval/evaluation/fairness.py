@@ -1,10 +1,12 @@
 """Proves, before anything is scored, that all models are asked the same."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from blake3 import blake3
 
 from pajamas_eval.analysis.tokenization import bos_mismatch
+from pajamas_eval.api.benchmark import Benchmark
 from pajamas_eval.api.identity import Settings
 from pajamas_eval.api.requests import Request
 from pajamas_eval.api.runtime import Capabilities
@@ -23,17 +25,19 @@ def refuse_impossible(
 ) -> None:
     """Raises `UsageError` for the first benchmark that asks what a model cannot answer."""
     for questions in question_sets:
-        benchmark = questions.benchmark
-        why = None
-        for kind in benchmark.request_types:
-            if kind not in capabilities.requests:
-                why = f"its runtime does not answer {kind.__name__} requests"
-        for modality in sorted(benchmark.modalities - capabilities.modalities):
-            why = f"its runtime takes no prompts with {modality}"
-        if benchmark.sampling and not capabilities.sampling:
-            why = "its runtime does not sample"
-        if why:
+        for why in _impossible(questions.benchmark, capabilities):
             raise UsageError(f"{label} cannot run {questions.name}: {why}")
+
+
+def _impossible(benchmark: Benchmark[Any], capabilities: Capabilities) -> Iterator[str]:
+    """Why a model cannot answer a benchmark."""
+    for kind in benchmark.request_types:
+        if kind not in capabilities.requests:
+            yield f"its runtime does not answer {kind.__name__} requests"
+    for modality in sorted(benchmark.modalities - capabilities.modalities):
+        yield f"its runtime takes no {modality}"
+    if benchmark.sampling and not capabilities.sampling:
+        yield "its runtime does not sample"
 
 
 def all_requests(question_sets: Sequence[QuestionSet]) -> list[Request]:

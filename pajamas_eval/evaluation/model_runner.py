@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from pajamas_eval.api.identity import Identity
 from pajamas_eval.api.requests import AnyResult, Request, Response
-from pajamas_eval.api.results import Failure, validate_result
+from pajamas_eval.api.results import Failure
+from pajamas_eval.api.validation import validate_result
 from pajamas_eval.errors import RunError, StoreError, UsageError, WorkerDiedError, WorkerHungError
 from pajamas_eval.evaluation.answer_collector import AnswerCollector
 from pajamas_eval.questions.prepare import QuestionSet

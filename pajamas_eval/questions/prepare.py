@@ -118,6 +118,8 @@ def prepare(
             "with --benchmarks, or another number with --shots"
         )
     docs = benchmark.docs(data)
+    if not docs:
+        raise UsageError(f"{benchmark.name} has no questions")
     chosen = benchmark.choose_shots(data, docs, count, seed)
     indices: Sequence[int] = range(len(docs))
     if shuffled:

@@ -54,7 +54,7 @@ def test_truncated_gguf(tmp_path: Path, variants: Path, share: float) -> None:
     cut.write_bytes(whole[: int(len(whole) * share)])
     line = complaint("run", cut, "--limit", 1)
     assert "cut.gguf" in line
-    assert "no GGUF model that llama.cpp can load" in line
+    assert "not a GGUF model that llama.cpp can load" in line
 
 
 @pytest.mark.engine

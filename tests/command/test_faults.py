@@ -84,7 +84,7 @@ def test_an_answer_that_is_none_is_an_error(
         c
         for c in document.comparisons
         if (c.label, c.benchmark) == (fault, benchmark)
-        and c.metric == document.benchmark(benchmark).metrics[0]
+        and c.metric == document.benchmark(benchmark).headline.name
     )
     assert (comparison.unanswered, comparison.losses) == (1, 0)
 
@@ -373,8 +373,8 @@ def test_without_a_store_chatter_goes_nowhere_and_nothing_is_left(place: Place) 
 def test_an_endless_text_is_an_answer_like_any_other(place: Place) -> None:
     endless = place.model("endless", fault="endless", on="Question: Q1?")
     document, result = place.compare(place.model("sound"), endless)
-    (found,) = (a for a in answers(document, "endless") if a.finish_reason == "length")
-    assert found.text == "x" * 10_000_000
+    (found,) = (a for a in answers(document, "endless") if a.finish_reasons == ["length"])
+    assert found.texts == ["x" * 10_000_000]
     assert len(result.stdout) < 10_000
     (audit,) = (a for a in document.audits if a.label == "endless")
     assert (audit.correct, audit.cut_off, audit.wrong) == (3, 1, 0)

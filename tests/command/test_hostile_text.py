@@ -61,7 +61,7 @@ def test_what_a_model_says_comes_back_as_it_was(place: Place) -> None:
 def said(document: Document, label: str) -> list[str | None]:
     """What a model answered to each question."""
     (answers,) = (a for a in document.benchmarks[-1].answer_sets if a.label == label)
-    return [answer.text for answer in answers.answers]
+    return [answer.texts[0] if answer.texts else None for answer in answers.answers]
 
 
 def test_questions_are_asked_as_they_are(place: Place) -> None:

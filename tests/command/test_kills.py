@@ -185,7 +185,8 @@ def unmeasured(document: Document) -> Any:
         for name in MEASURED:
             del answers[name]
         for answer in answers["answers"]:
-            del answer["seconds"]
+            for part in answer.get("parts", ()):
+                part.pop("seconds", None)
     return plain
 
 
@@ -206,7 +207,8 @@ def rounded(plain: Any) -> Iterator[float]:
     """Takes out, and gives, the numbers that depend on the shape of a batch."""
     for benchmark in plain["benchmarks"]:
         for answer in (a for answers in benchmark["answer_sets"] for a in answers["answers"]):
-            yield from answer.pop("log_probabilities") or ()
+            parts = answer.get("parts", ())
+            yield from (part.pop("log_probability", 0.0) for part in parts)
     for comparison in plain["comparisons"]:
         if divergence := comparison.pop("choice_kl"):
             yield divergence["mean"]

@@ -33,7 +33,7 @@ def test_one_top_level_name(names: list[str]) -> None:
     [
         "pajamas_eval/cli/__init__.py",
         "pajamas_eval/py.typed",
-        "pajamas_eval/report/terminal.py",
+        "pajamas_eval/report/terminal/comparison.py",
         "pajamas_eval/statistics/paired.py",
         "pajamas_eval/runtimes/gguf.py",
         "pajamas_eval/benchmarks/mmlu.py",

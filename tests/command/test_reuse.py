@@ -15,7 +15,7 @@ from pajamas_eval.results.document import Document
 def scores(document: Document, label: str) -> list[float]:
     """Each question's headline score, in order."""
     return [
-        answer.scores[record.metrics[0]]
+        answer.scores[record.headline.name]
         for record in document.benchmarks
         for answers in record.answer_sets
         if answers.label == label

@@ -18,7 +18,8 @@ from pajamas_eval.api.requests import (
     LogLikelihoodRolling,
     Request,
 )
-from pajamas_eval.api.results import LONGEST_ERROR, Failure, validate_result
+from pajamas_eval.api.results import Failure
+from pajamas_eval.api.validation import LONGEST_ERROR, validate_result
 from pajamas_eval.store.codec import decode, encode
 
 SCORED = LogLikelihood(Prompt("a"), "b")
