@@ -477,3 +477,39 @@ def test_a_store_without_room_ends_the_run_and_not_one_model_after_the_other(pla
     assert place.calls("c") == [], "it would fare no better"
     assert re.match(r"whole: [\d,]+ responses, 2 runs\n", place.run("store", "verify").stdout)
     assert "failed" in place.run("runs").stdout
+
+
+# -- how the models read the questions -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("with_bos", [1, 2])
+def test_a_bos_token_on_one_side_only_is_refused_of_stored_runs_too(
+    place: Place, with_bos: int
+) -> None:
+    """A live comparison refuses it; what each run stored of its model says as much."""
+    for run in (1, 2):
+        options = {"add_bos": "true"} if run == with_bos else {}
+        place.documented("run", place.model(f"m{run}", **options), *EVERYTHING)
+    complaint = refused(place, "compare", "run:1", "run:2")
+    assert complaint.startswith("not comparable: m1 starts every text with ")
+    assert "m2 with " in complaint
+    assert ("[1], m2 with no BOS token" in complaint) == (with_bos == 1)
+    live = refused(
+        place,
+        "compare",
+        *(place.model(f"m{r}", **({"add_bos": "true"} if r == with_bos else {})) for r in (1, 2)),
+        *EVERYTHING,
+    )
+    assert live == complaint
+
+
+def test_what_answers_depend_on_is_in_the_document(place: Place) -> None:
+    document, _ = place.documented(
+        "run", place.model("m", dtype="f16", add_bos="true"), *EVERYTHING
+    )
+    key = document.models[0].key
+    assert key is not None
+    assert key.options["dtype"] == "f16"
+    assert "path" not in key.options
+    assert key.settings["prefix_tokens"] == [1]
+    assert (key.runtime, key.versions, key.device) == ("faulty", {"faulty": "1"}, "CPU")

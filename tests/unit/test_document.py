@@ -21,6 +21,8 @@ from pajamas_eval.statistics.paired import tango_interval
 from pajamas_eval.statistics.proportions import wilson_interval
 from pajamas_eval.statistics.verdicts import Verdict
 
+VERSION_3 = Path(__file__).parent / "data" / "document_v3.json"
+
 
 def example() -> Document:
     made = document(
@@ -341,3 +343,42 @@ def test_the_confidence_is_the_runs() -> None:
     summarize(made)
     assert (scores(made)["q4"].lower, scores(made)["q4"].upper) == wilson_interval(3, 4, 0.6)
     assert (made.comparisons[0].lower, made.comparisons[0].upper) == tango_interval(1, 1, 3, 0.6)
+
+
+# -- earlier versions ----------------------------------------------------------------------
+
+
+def test_a_document_of_version_3_is_read_as_one_of_this_version(tmp_path: Path) -> None:
+    """It was written by the program of that version, for two real models and nine questions."""
+    made = read(VERSION_3)
+    assert made.format_version == FORMAT_VERSION
+    assert made.settings.margins == (Margin(5.0),)
+    assert [m.name for m in made.benchmark("pajamas_commonsense").metrics] == ["acc_norm", "acc"]
+    assert [record.has_choices for record in made.benchmarks] == [True, True, False]
+    former = json.loads(VERSION_3.read_text("utf-8"))
+    for record, before in zip(made.benchmarks, former["benchmarks"], strict=True):
+        for answers, was in zip(record.answer_sets, before["answer_sets"], strict=True):
+            assert answers.token_digest == was["tokens"]
+            assert answers.batch_digest == was["packing"]
+            for answer, had in zip(answers.answers, was["answers"], strict=True):
+                assert answer.scores == had["scores"]
+                assert answer.log_probabilities == (had["log_probabilities"] or [])
+                assert answer.texts == ([] if had["text"] is None else [had["text"]])
+                assert answer.seconds == pytest.approx(had["seconds"])
+    comparisons = [(c.unanswered, c.p_different, c.difference) for c in made.comparisons]
+    assert comparisons == [
+        (c["missing"], c["mcnemar_p"], c["difference"]) for c in former["comparisons"]
+    ]
+    computed = (made.scores, made.comparisons, made.verdicts)
+    summarize(made)
+    assert (made.scores, made.comparisons, made.verdicts) == computed
+    write(made, tmp_path / "x.json")
+    assert read(tmp_path / "x.json") == made
+
+
+@pytest.mark.parametrize("lost", ["settings", "benchmarks", "fairness"])
+def test_a_damaged_document_of_version_3_is_refused(tmp_path: Path, lost: str) -> None:
+    former = json.loads(VERSION_3.read_text("utf-8"))
+    del former[lost]
+    (tmp_path / "x.json").write_text(json.dumps(former))
+    assert "is not a result document" in refused(tmp_path / "x.json")

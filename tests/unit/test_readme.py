@@ -1,6 +1,9 @@
-"""The README quotes what the repository's own commands printed."""
+"""The documentation quotes what the repository holds and what its own commands printed."""
 
+import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -10,3 +13,20 @@ def test_the_speed_table_is_the_measured_one() -> None:
     quoted = readme.partition("<!-- performance -->")[2].partition("<!-- /performance -->")[0]
     measured = (ROOT / "tests" / "performance" / "results.md").read_text("utf-8")
     assert quoted.strip() == measured.strip()
+
+
+QUOTED = re.compile(r"<!-- (tests/\S+) -->\n(.*?)<!-- /\1 -->", re.DOTALL)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_examples_are_files_that_are_tested(page: Path) -> None:
+    """To bring a page up to date: `python -m tests.quote`."""
+    for file, shown in QUOTED.findall(page.read_text("utf-8")):
+        assert shown == f"```python\n{(ROOT / file).read_text('utf-8')}```\n", file
+
+
+def test_the_pages_have_examples() -> None:
+    found = [
+        f for page in (ROOT / "docs").glob("*.md") for f, _ in QUOTED.findall(page.read_text())
+    ]
+    assert "tests/plugin/remote_runtime.py" in found

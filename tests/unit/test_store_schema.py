@@ -1,5 +1,6 @@
 """Files of earlier versions are taken along; those of later ones, and of others, are left alone."""
 
+import json
 import multiprocessing
 import sqlite3
 from collections.abc import Sequence
@@ -7,8 +8,10 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from test_store import begin, fill, key, response
 
+from pajamas_eval.api.answer_key import AnswerKey
 from pajamas_eval.errors import RunError, UsageError
 from pajamas_eval.store import Store, info, verify
 from pajamas_eval.store.database import Database
@@ -133,3 +136,47 @@ def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path, content: 
         Store.open(path)
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
+
+
+FORMER_IDENTITY = {
+    "digest": "ab" * 32,
+    "method": 1,
+    "runtime": "gguf",
+    "settings": {
+        "build": "AVX2",
+        "device": "CPU",
+        "options": {"exact": False, "cache_type": "f16"},
+        "prefix_tokens": [1],
+    },
+    "versions": {"llama-cpp-python": "0.3.36"},
+}
+
+
+def test_models_of_the_third_version_are_known_by_what_decides_their_answers(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "x.sqlite"
+    database = Database(path, MIGRATIONS[:3])
+    identity = json.dumps(FORMER_IDENTITY, sort_keys=True, separators=(",", ":"))
+    with database.writing() as connection:
+        connection.execute(
+            "INSERT INTO models (key, identity, label) VALUES (?, ?, 'old')",
+            (blake3(identity.encode()).digest(), identity),
+        )
+    database.close()
+    with Store.open(path) as store:
+        run = begin(store)
+        store.put(run, 1, [(key(1), response(1))])
+        (model,) = info(store).models
+        assert model.key == AnswerKey(
+            weights="ab" * 32,
+            runtime="gguf",
+            versions={"llama-cpp-python": "0.3.36"},
+            build="AVX2",
+            device="CPU",
+            options={"exact": False, "cache_type": "f16"},
+            settings={"prefix_tokens": [1]},
+            method=1,
+        )
+        assert verify(store).problems == []
+        assert store.add_model(model.key, "the same") == model.number
