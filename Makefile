@@ -11,7 +11,7 @@ ifeq ($(shell uname -sm),Linux x86_64)
 export CMAKE_ARGS ?= -DGGML_NATIVE=OFF
 endif
 
-.PHONY: install lm-eval demo test unit engines lint peers performance clean
+.PHONY: install lm-eval demo test test-all unit engines lint peers performance clean
 
 install: .venv/installed
 
@@ -52,9 +52,13 @@ lint: install
 unit: install
 	$(BIN)/pytest tests/unit
 
-# KILLS=10 and PARITY_QUESTIONS=300 in the environment make the long proof of these two.
+# KILLS and PARITY_QUESTIONS in the environment make the proofs of these two longer.
 engines: install lm-eval
 	$(BIN)/pytest tests/contract tests/command tests/parity
+
+# The long proofs: ten kills of each kind, and 300 questions of each benchmark against lm-eval.
+test-all: lint unit
+	KILLS=10 PARITY_QUESTIONS=300 $(MAKE) engines
 
 # What the speed benchmarks compare with: mlx-lm's own evaluator, which needs lm-eval, and
 # llama.cpp's tools, from the very source that llama-cpp-python is compiled from.

@@ -62,12 +62,12 @@ def answer_key(runtime: Runtime) -> AnswerKey:
         versions=engine.versions,
         build=engine.build,
         device=engine.device,
-        options=answer_affecting(runtime.options),
+        options=answer_affecting_options(runtime.options),
         settings=dict(runtime.answer_settings()),
     )
 
 
-def answer_affecting(options: msgspec.Struct) -> dict[str, Any]:
+def answer_affecting_options(options: msgspec.Struct) -> dict[str, Any]:
     """The fields that affect answers: those that are not declared with `NO_EFFECT`."""
     plain: Mapping[str, Any] = msgspec.to_builtins(options)
     hints = get_type_hints(type(options), include_extras=True)

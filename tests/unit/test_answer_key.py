@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from pajamas_eval.api.answer_key import (
     AnswerKey,
-    answer_affecting,
+    answer_affecting_options,
     answer_key,
     fingerprint,
     request_key,
@@ -247,7 +247,7 @@ def test_only_options_that_affect_answers_are_part_of_the_key() -> None:
         dtype: str = "auto"
         threads: Annotated[int, NO_EFFECT] = 2
 
-    found = answer_affecting(Options(path="m", n_ctx=512, add_bos=True, threads=3))
+    found = answer_affecting_options(Options(path="m", n_ctx=512, add_bos=True, threads=3))
     assert found == {
         "trust_remote_code": False,
         "exact": False,
