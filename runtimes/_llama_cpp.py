@@ -150,6 +150,12 @@ def llama_version() -> str:
     return str(llama_cpp.__version__)
 
 
+def build() -> str:
+    """How llama.cpp was built, and the GPUs that it found."""
+    kernels = " ".join(llama().llama_print_system_info().decode("utf-8", "replace").split())
+    return "; ".join([kernels, *(gpu.name for gpu in gpus())])
+
+
 class GpuMemory:
     """Memory that was taken from GPUs since this was made.
 

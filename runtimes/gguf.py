@@ -20,7 +20,7 @@ from pajamas_eval.runtimes._llama_cpp import (
     ERRORS,
     GpuMemory,
     TokenBatch,
-    gpus,
+    build,
     last_error,
     llama,
     llama_version,
@@ -76,12 +76,9 @@ class GgufRuntime(TokenRuntime):
     @classmethod
     def engine(cls) -> Engine:
         """The installed llama-cpp-python."""
-        library = llama()
-        gpu = library.llama_supports_gpu_offload()
+        gpu = llama().llama_supports_gpu_offload()
         device = ("Metal" if sys.platform == "darwin" else "GPU") if gpu else "CPU"
-        kernels = " ".join(library.llama_print_system_info().decode("utf-8", "replace").split())
-        build = "; ".join([kernels, *(gpu.name for gpu in gpus())])
-        return Engine({"llama-cpp-python": llama_version()}, device, build)
+        return Engine({"llama-cpp-python": llama_version()}, device, build())
 
     def __init__(self, options: GgufOptions) -> None:
         super().__init__(options)

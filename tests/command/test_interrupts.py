@@ -89,14 +89,15 @@ def test_it_stops_at_once_at_any_moment(
     assert_fit_for_a_terminal(printed)
     assert process.returncode in (SHELLS_CODE[number], -number)  # before Python has started
     assert all_end(process.pid)
-    if "reading the tokenizers" in printed:
+    if "opening the models" in printed:
         assert process.returncode == SHELLS_CODE[number]
         assert "--resume 1" in printed
     if printed:
         said = "Interrupted" if number == signal.SIGINT else "Terminated"
         last = printed.splitlines()[-1]
         assert last == said or re.fullmatch(
-            rf"{said}; what was computed is kept; to go on.* pajamas-eval compare --resume 1", last
+            rf"{said}; what was computed is kept; to resume, .* pajamas-eval compare --resume 1",
+            last,
         )
 
 

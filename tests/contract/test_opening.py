@@ -13,7 +13,7 @@ import pytest
 from pajamas_eval.api.identity import Engine
 from pajamas_eval.errors import UsageError
 from pajamas_eval.models.registry import open_runtime
-from pajamas_eval.runtimes import gguf, hf, mlx
+from pajamas_eval.runtimes import _llama_cpp, gguf, hf, mlx
 from pajamas_eval.tokens.token_runtime import TokenRuntime
 
 
@@ -110,7 +110,9 @@ def test_llama_cpp_says_how_it_was_built() -> None:
 
 def test_a_gpu_of_llama_cpp_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     before = gguf.GgufRuntime.engine()
-    monkeypatch.setattr(gguf, "gpus", lambda: [gguf.Gpu("CUDA0: NVIDIA H200", True, lambda: 0)])
+    monkeypatch.setattr(
+        _llama_cpp, "gpus", lambda: [_llama_cpp.Gpu("CUDA0: NVIDIA H200", True, lambda: 0)]
+    )
     assert gguf.GgufRuntime.engine() == Engine(
         before.versions, before.device, f"{before.build}; CUDA0: NVIDIA H200"
     )
@@ -182,8 +184,8 @@ def test_a_device_that_is_not_here_is_refused_at_once(monkeypatch: pytest.Monkey
 def test_memory_of_gpus_counts(variants: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model and its context take 3 GB of one GPU and 1 of another, then give some back."""
     free = {"a": 10, "b": 10}
-    gpus = [gguf.Gpu(name, True, lambda name=name: free[name] * 10**9) for name in free]
-    monkeypatch.setattr(gguf, "gpus", lambda: gpus)
+    gpus = [_llama_cpp.Gpu(name, True, lambda name=name: free[name] * 10**9) for name in free]
+    monkeypatch.setattr(_llama_cpp, "gpus", lambda: gpus)
     runtime = opened("gguf", variants / "demo-f16.gguf")
     runtime.load()
     assert runtime.device_memory_bytes() == 0
@@ -198,7 +200,8 @@ def test_memory_that_a_gpu_shares_counts_once(
     variants: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = 10**12
-    monkeypatch.setattr(gguf, "gpus", lambda: [gguf.Gpu("integrated", False, lambda: free)])
+    shared = _llama_cpp.Gpu("integrated", False, lambda: free)
+    monkeypatch.setattr(_llama_cpp, "gpus", lambda: [shared])
     runtime = opened("gguf", variants / "demo-f16.gguf")
     runtime.load()
     free -= 10**6

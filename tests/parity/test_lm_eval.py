@@ -192,7 +192,7 @@ def test_gsm8k(case: Case, runtime: TokenRuntime, reference: dict[str, Any]) -> 
         assert request.prompt.text == prompt
         assert list(request.until) == settings["until"]
     shortened = [
-        replace(q, requests=(structs.replace(q.requests[0], max_tokens=NEW_TOKENS),))  # type: ignore[call-arg]
+        replace(q, threads=((structs.replace(q.requests[0], max_tokens=NEW_TOKENS),),))  # type: ignore[call-arg]
         for q in questions
     ]
     same_text = 0
