@@ -29,6 +29,7 @@ from pajamas_eval.results.document import (
 )
 from pajamas_eval.results.file import FORMAT_VERSION
 from pajamas_eval.results.machine import this_machine
+from pajamas_eval.workers.local_worker import LocalWorker
 from pajamas_eval.workers.messages import Opened
 from pajamas_eval.workers.worker import Worker
 
@@ -75,10 +76,10 @@ def evaluate(
         for spec in specs:
             options = {**spec.options, "exact": True} if asked.exact else spec.options
             log = recording.log(spec.label) if recording else None
-            workers.append(Worker(replace(spec, options=options), log, asked.timeout))
+            workers.append(LocalWorker(replace(spec, options=options), log, asked.timeout))
         progress.step("reading the tokenizers")
         lost: dict[str, str] = {}
-        opened = _call_workers(workers, lost, Worker.open)
+        opened = _call_workers(workers, lost, lambda worker: worker.open())
         if asked.noise_floor and opened[workers[0].label].options.get("exact"):
             raise UsageError(ONE_SHAPE)
         if asked.apply_chat_template:
@@ -102,7 +103,9 @@ def evaluate(
             return worker.fingerprints()
 
         _call_workers(workers, lost, begin, begin_again)
-        fingerprints = _call_workers(workers, lost, Worker.fingerprints, read_again)
+        fingerprints = _call_workers(
+            workers, lost, lambda worker: worker.fingerprints(), read_again
+        )
         alive = [worker for worker in workers if worker.label not in lost]
         fair = fairness.check(alive, settings, question_sets, fingerprints)
         document = Document(

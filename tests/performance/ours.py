@@ -11,8 +11,8 @@ from pathlib import Path
 from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, Request
 from pajamas_eval.api.results import Failure, GenerationResult
 from pajamas_eval.models.spec import ModelSpec
+from pajamas_eval.workers.local_worker import LocalWorker
 from pajamas_eval.workers.messages import Finished
-from pajamas_eval.workers.worker import Worker
 
 
 def main(runtime: str, model: str, file: str, *settings: str) -> None:
@@ -35,7 +35,7 @@ def main(runtime: str, model: str, file: str, *settings: str) -> None:
         warm_up = GenerateUntil("A short text to warm up with:", (), 4)
         requests = [GenerateUntil(prompt, **limits) for prompt in content["questions"]]
     options = {"path": model, **dict(setting.split("=", 1) for setting in settings)}
-    worker = Worker(ModelSpec("ours", runtime, options))
+    worker = LocalWorker(ModelSpec("ours", runtime, options))
     try:
         opened = worker.open()
         worker.load(opened.settings.context_length)
