@@ -1,5 +1,6 @@
 """A Python process and all that it starts: they end together."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -168,7 +169,7 @@ def obey(connection: Connection, watched: int) -> None:
     """Calls the function that the parent sends, and ends the group when the parent is gone."""
     # Ctrl-C does not come here, but who signals all of a session or a container means the parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(watched,), daemon=True).start()
+    _end_with_parent(watched)
     for descriptor in (connection.fileno(), watched):
         os.set_inheritable(descriptor, False)
     # A fork that held the connection would hide from the parent that this process died.
@@ -181,6 +182,18 @@ def obey(connection: Connection, watched: int) -> None:
 
 
 def _end_with_parent(watched: int) -> None:
-    """Whatever the processes are doing: nobody is there to take it where the parent was killed."""
-    os.read(watched, 1)
-    os.killpg(0, signal.SIGKILL)
+    """Whatever the processes are doing: nobody is there to take it where the parent was killed.
+
+    A thread sees to that, and Linux itself: where an engine hangs in C code that holds the
+    interpreter's lock, no thread runs.
+    """
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(watched, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(watched, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(watched, fcntl.F_SETFL, os.O_ASYNC)
+
+    def end() -> None:
+        os.read(watched, 1)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=end, daemon=True).start()
