@@ -15,7 +15,7 @@ def doctor() -> None:
     from pajamas_eval import __version__
     from pajamas_eval.models.registry import runtime_names
     from pajamas_eval.report.wording.figures import device
-    from pajamas_eval.workers.worker import installed_engine
+    from pajamas_eval.workers.installed_engine import installed_engine
 
     click.echo(f"pajamas-eval {__version__}, Python {sys.version.split()[0]}")
     for name in runtime_names():

@@ -31,6 +31,7 @@ from pajamas_eval.results.document import (
 from pajamas_eval.results.file import FORMAT_VERSION
 from pajamas_eval.results.machine import this_machine
 from pajamas_eval.results.run_config import RunConfig, RunSettings, config_of
+from pajamas_eval.workers.local_worker import LocalWorker
 from pajamas_eval.workers.messages import Opened, Readings
 from pajamas_eval.workers.worker import Worker
 
@@ -62,10 +63,10 @@ def evaluate(
         for spec in specs:
             options = {**spec.options, "exact": True} if config.exact else spec.options
             log = recording.log(spec.label) if recording else None
-            workers.append(Worker(replace(spec, options=options), log, config.timeout))
+            workers.append(LocalWorker(replace(spec, options=options), log, config.timeout))
         progress.step("opening the models")
         models = _Models(workers, {}, {}, {})
-        models.opened = call_workers(workers, models.lost, Worker.open)
+        models.opened = call_workers(workers, models.lost, lambda worker: worker.open())
         if config.noise_floor and models.opened[models.baseline].key.options.get("exact"):
             raise UsageError(ONE_SHAPE)
         if config.apply_chat_template:

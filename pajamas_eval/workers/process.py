@@ -1,10 +1,6 @@
 """Worker main loop: serves commands, sends heartbeats."""
 
 import gc
-import multiprocessing
-import os
-import sys
-import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -33,10 +29,8 @@ HEARTBEAT_SECONDS = 1.0
 """How often, at most, a worker that has no results to send says that it is alive."""
 
 
-def serve(connection: Connection, spec: ModelSpec, log: str, timeout: float) -> None:
+def serve(connection: Connection, spec: ModelSpec, timeout: float) -> None:
     """The process's main loop: opens the model, then obeys."""
-    redirect_output(log)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     gc.set_threshold(100_000)  # requests by the hundred thousand are no cycles to look for
     try:
         runtime = open_runtime(spec.runtime, spec.options)
@@ -100,24 +94,6 @@ def _line(error: Exception) -> str:
     """An error in one line; its text may be empty, or as long as it likes."""
     name, text = type(error).__name__, str(error).strip()
     return f"{name}: {text.splitlines()[0]}"[:STDERR_TAIL] if text else name
-
-
-def _end_with_parent() -> None:
-    """Whatever a worker is doing: nobody is there to take it where the parent was killed."""
-    parent = multiprocessing.parent_process()
-    if parent:
-        parent.join()
-        os._exit(1)
-
-
-def redirect_output(log: str) -> None:
-    """Engines chat on both streams; the terminal belongs to the report."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    target = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.dup2(target, 1)
-    os.dup2(target, 2)
-    os.close(target)
 
 
 def _answer(outbox: Outbox, runtime: Runtime, requests: Sequence[Request]) -> None:

@@ -3,11 +3,13 @@
 import os
 import pty
 import re
+import shlex
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -23,20 +25,27 @@ SHELLS_CODE = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 SLOW = {"seconds": 0.05}
 
+STARTS = ("program", "fork")  # by a worker: a server of its engine, a fork that loads data
+STUCK = ["stuck"] if sys.platform == "linux" else []  # elsewhere only a thread ends it
 
-def left_of(group: int) -> list[str]:
-    """Processes of a group that still run."""
+
+def left_of(session: int) -> list[int]:
+    """A command and what it started, whatever group it is in, as far as it still runs."""
     table = subprocess.run(
-        ["ps", "-A", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True
+        ["ps", "-A", "-o", "pid=,stat="], capture_output=True, text=True, check=True
     ).stdout
-    rows = [line.split(None, 2) for line in table.splitlines()]
-    return [row[2] for row in rows if row[0] == str(group) and not row[1].startswith("Z")]
+    left = []
+    for pid, state in (line.split() for line in table.splitlines()):
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(int(pid)) == session and not state.startswith("Z"):
+                left.append(int(pid))
+    return left
 
 
-def all_end(group: int, seconds: float = STOP_SECONDS) -> bool:
-    """Whether every process of a group ends before long."""
+def all_end(session: int, seconds: float = STOP_SECONDS) -> bool:
+    """Whether every process that a command started ends before long."""
     deadline = time.monotonic() + seconds
-    while left_of(group):
+    while left_of(session):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
@@ -56,6 +65,16 @@ def answering(place: Place, label: str, count: int) -> None:
     while len(place.calls(label)) <= count:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def all_of(terminal: int) -> str:
+    """What is printed on a terminal until nobody is left there; then it is closed."""
+    printed = b""
+    with suppress(OSError):  # how a terminal says that nobody is left
+        while chunk := os.read(terminal, 10_000):
+            printed += chunk
+    os.close(terminal)
+    return printed.decode()
 
 
 def stored(place: Place) -> int:
@@ -163,6 +182,39 @@ def test_a_worker_that_hangs_is_not_waited_for(place: Place, fault: str) -> None
     assert all_end(process.pid)
 
 
+@pytest.mark.parametrize("starts", STARTS)
+@pytest.mark.parametrize("number", SHELLS_CODE)
+@pytest.mark.parametrize("fault", ["", "hang", "stopped"])
+def test_what_workers_started_ends_with_them(
+    place: Place, fault: str, number: signal.Signals, starts: str
+) -> None:
+    models = [place.model(x, starts=starts, fault=fault, **SLOW) for x in "ab"]
+    process = place.start("compare", *models, *EVERYTHING)
+    answering(place, "a", 0)
+    time.sleep(0.3)
+    assert len(left_of(process.pid)) >= 5
+    os.killpg(process.pid, number)
+    seconds, _ = stopped(process)
+    assert process.returncode == SHELLS_CODE[number]
+    assert seconds < STOP_SECONDS
+    assert all_end(process.pid)
+
+
+@pytest.mark.parametrize("starts", STARTS)
+def test_what_workers_started_ends_where_they_die_hang_or_are_done(
+    place: Place, starts: str
+) -> None:
+    faults = {"sound": "", "dies": "abort", "hangs": "hang", "stops": "stopped"}
+    models = [place.model(x, starts=starts, fault=faults[x], on="Question: Q1?") for x in faults]
+    process = place.start("compare", *models, *EVERYTHING, "--timeout", 1)
+    output, progress = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert "dies: the worker process died (killed by SIGABRT)" in progress
+    assert "hangs failed on 1 question, not counted as wrong" in output
+    assert "stops failed on 1 question, not counted as wrong" in output
+    assert all_end(process.pid)
+
+
 def test_another_process_that_holds_the_store_is_not_waited_for(place: Place) -> None:
     models = [place.model(label, **SLOW) for label in "ab"]
     process = place.start("compare", *models, *EVERYTHING)
@@ -210,17 +262,41 @@ def test_a_signal_that_is_ignored_stays_ignored(place: Place) -> None:
     assert process.returncode == 0, printed
 
 
-def test_a_pause_is_no_hang(place: Place) -> None:
-    """Ctrl-Z, and `fg` after longer than an engine may be silent."""
+@pytest.mark.parametrize("with_workers", [False, True])
+def test_a_pause_is_no_hang(place: Place, with_workers: bool) -> None:
+    """Of the command, or with its machine, for longer than an engine may be silent."""
     model = place.model("a", fault="busy")
     process = place.start("run", model, "-b", "gsm8k", "--shots", 0, "--timeout", 1)
     answering(place, "a", 1)
     time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGSTOP)
+    paused = left_of(process.pid) if with_workers else [process.pid]
+    assert len(paused) == 1 + with_workers
+    for pid in paused:
+        os.kill(pid, signal.SIGSTOP)
     time.sleep(2.5)
-    os.killpg(process.pid, signal.SIGCONT)
+    for pid in paused:
+        os.kill(pid, signal.SIGCONT)
     _, printed = stopped(process)
     assert process.returncode == 0
+    assert "started again" not in printed
+    assert place.computed("a").total() == 4
+
+
+def test_a_pause_by_the_terminals_key_is_no_hang(place: Place) -> None:
+    """Ctrl-Z stops the command alone: its workers, in groups of their own, compute on meanwhile."""
+    model = place.model("a", fault="busy")
+    command = [COMMAND, "run", model, "-b", "gsm8k", "--shots", 0, "--timeout", 1]
+    script = f"{shlex.join(map(str, command))}; echo paused; sleep 2.5; fg; echo code $?"
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(place.folder)
+        os.execvpe("sh", ["sh", "-m", "-c", script], place.environment)
+    answering(place, "a", 1)
+    os.write(terminal, b"\x1a")
+    printed = all_of(terminal)
+    os.waitpid(child, 0)
+    assert "paused\r\n" in printed
+    assert printed.endswith("code 0\r\n")
     assert "started again" not in printed
     assert place.computed("a").total() == 4
 
@@ -235,20 +311,14 @@ def test_on_a_terminal(place: Place) -> None:
     answering(place, "a", 8)
     started = time.monotonic()
     os.write(terminal, b"\x03")
-    printed = b""
-    try:
-        while chunk := os.read(terminal, 10_000):
-            printed += chunk
-    except OSError:  # how a terminal says that nobody is left
-        pass
+    printed = all_of(terminal)
     _, status = os.waitpid(child, 0)
     assert time.monotonic() - started < STOP_SECONDS
     assert os.waitstatus_to_exitcode(status) == 130
-    assert b"Traceback" not in printed
-    assert b"\xe2\x94\x81" in printed, "there was a bar"
-    assert printed.count(b"\x1b[?25l") == printed.count(b"\x1b[?25h") > 0
-    assert b"pajamas-eval compare --resume 1" in printed
-    os.close(terminal)
+    assert "Traceback" not in printed
+    assert "\u2501" in printed, "there was a bar"
+    assert printed.count("\x1b[?25l") == printed.count("\x1b[?25h") > 0
+    assert "pajamas-eval compare --resume 1" in printed
 
 
 # -- kill -9 ---------------------------------------------------------------------------------------
@@ -267,6 +337,19 @@ def test_workers_vanish_with_a_parent_that_is_killed(place: Place, moment: float
 def test_workers_that_hang_vanish_too(place: Place) -> None:
     process = place.start("compare", place.model("a", fault="hang"), place.model("b"), *EVERYTHING)
     answering(place, "a", 0)
+    process.kill()
+    assert all_end(process.pid)
+    process.communicate()
+
+
+@pytest.mark.parametrize("starts", STARTS)
+@pytest.mark.parametrize("fault", ["", "hang", "stopped", *STUCK])
+def test_what_workers_started_vanishes_too(place: Place, fault: str, starts: str) -> None:
+    models = [place.model(x, starts=starts, fault=fault, **SLOW) for x in "ab"]
+    process = place.start("compare", *models, *EVERYTHING)
+    answering(place, "a", 0)
+    time.sleep(0.3)
+    assert len(left_of(process.pid)) >= 5
     process.kill()
     assert all_end(process.pid)
     process.communicate()

@@ -69,7 +69,7 @@ def workers(parent: int) -> list[int]:
             command = (stat.parent / "cmdline").read_bytes()
         except OSError:
             continue
-        if int(fields[1]) == parent and b"spawn_main" in command:
+        if int(fields[1]) == parent and b"pajamas_eval.workers" in command:
             found.append(int(stat.parent.name))
     return found
 

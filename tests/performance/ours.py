@@ -12,8 +12,8 @@ from pajamas_eval.api.media import Prompt
 from pajamas_eval.api.requests import GenerateUntil, GenerationResult, LogLikelihood, Request
 from pajamas_eval.api.results import Failure
 from pajamas_eval.models.spec import ModelSpec
+from pajamas_eval.workers.local_worker import LocalWorker
 from pajamas_eval.workers.messages import Finished
-from pajamas_eval.workers.worker import Worker
 
 
 def main(runtime: str, model: str, file: str, *settings: str) -> None:
@@ -38,7 +38,7 @@ def main(runtime: str, model: str, file: str, *settings: str) -> None:
         warm_up = GenerateUntil(Prompt("A short text to warm up with:"), (), 4)
         requests = [GenerateUntil(Prompt(prompt), **limits) for prompt in content["questions"]]
     options = {"path": model, **dict(setting.split("=", 1) for setting in settings)}
-    worker = Worker(ModelSpec("ours", runtime, options))
+    worker = LocalWorker(ModelSpec("ours", runtime, options))
     try:
         opened = worker.open()
         worker.load(opened.settings.context_length)
@@ -47,7 +47,7 @@ def main(runtime: str, model: str, file: str, *settings: str) -> None:
         started = time.perf_counter()
         # As `compare` does, to prove that all models read the same.
         worker.start_reading(requests, opened.settings.context_length)
-        worker.fingerprints()
+        worker.readings()
         tokenized = time.perf_counter()
         for message in worker.answer(requests):
             if isinstance(message, Finished):

@@ -3,15 +3,18 @@
 A plugin like a third party's: with this folder on PYTHONPATH, `faulty[path=FILE,...]` is a model.
 It answers `Q17?` of MMLU with choice 17 % 4 and `Q17?` of GSM8K with `#### 17`; a file that says
 `wrong 20` has all questions below 20 wrong. What it computes it notes in `FILE.calls`, a line for
-each load and each request. Where FAULTY_WELL is set nothing goes wrong.
+each load and each request. Where FAULTY_WELL is set nothing goes wrong; FAULTY_ENGINE is a fault
+that happens where its engine is asked for.
 """
 
 import ctypes
 import gc
+import multiprocessing
 import os
 import re
 import signal
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +58,8 @@ class FaultyOptions(TokenOptions, frozen=True, kw_only=True):
         once: Only the first time, over all processes.
         seconds: That every answer takes.
         says: Folder whose file `17.txt` is the answer to `Q17?`.
+        starts: What it starts and never ends when it is opened, a `program` or a `fork`; their
+            numbers are noted in `FILE.started`.
         dtype: An option that could change an answer.
     """
 
@@ -63,6 +68,7 @@ class FaultyOptions(TokenOptions, frozen=True, kw_only=True):
     once: bool = False
     seconds: float = 0.0
     says: str = ""
+    starts: str = ""
     dtype: str = "f32"
 
 
@@ -77,11 +83,16 @@ class FaultyRuntime(TextRuntime):
         self.options = options
         self.usage = Usage()
         self._file = Path(options.path)
+        if options.starts:
+            self._append("started", f"{_start(options.starts)}")
         self._stage("open_")
 
     @classmethod
     def engine(cls) -> Engine:
         """Its version and build are what the environment says."""
+        if fault := os.environ.get("FAULTY_ENGINE"):
+            for _ in _FAULTS[fault](cls, [], 0):  # type: ignore[arg-type]
+                pass
         build = os.environ.get("FAULTY_BUILD", "")
         return Engine({"faulty": os.environ.get("FAULTY_VERSION", "1")}, "CPU", build)
 
@@ -196,9 +207,22 @@ class FaultyRuntime(TextRuntime):
                 pass
 
     def _note(self, text: str) -> None:
+        self._append("calls", text)
+
+    def _append(self, name: str, text: str) -> None:
         line = text.encode("unicode_escape")[-200:] + b"\n"
-        with open(f"{self.options.path}.calls", "ab", buffering=0) as file:
+        with open(f"{self.options.path}.{name}", "ab", buffering=0) as file:
             file.write(line)
+
+
+def _start(what: str) -> int:
+    """As engines start servers, and data loaders their forks."""
+    if what == "program":
+        return subprocess.Popen(["sleep", "1000"]).pid
+    loader = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
+    loader.start()
+    assert loader.pid is not None
+    return loader.pid
 
 
 def _text(request: Request) -> str:
@@ -316,6 +340,20 @@ def stuck(runtime: FaultyRuntime, requests: Sequence[Request], i: int) -> Answer
     """Never comes back, and lets no other thread of its process run."""
     ctypes.PyDLL(None).sleep(1000)
     yield
+
+
+@_fault
+def stopped(runtime: FaultyRuntime, requests: Sequence[Request], i: int) -> Answers:
+    """Never comes back, unless somebody wakes it."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    yield i, runtime.right(requests[i])
+
+
+@_fault
+def engine_with_child(runtime: FaultyRuntime, requests: Sequence[Request], i: int) -> Answers:
+    """An engine that has a server of its own; its number is noted in FAULTY_STARTED."""
+    Path(os.environ["FAULTY_STARTED"]).write_text(f"{_start('program')}")
+    yield from ()
 
 
 @_fault

@@ -122,7 +122,7 @@ def test_doctor_says_what_works_and_how_to_install_the_rest(
 
     monkeypatch.setattr("pajamas_eval.models.registry.runtime_names", lambda: ["gguf", "hf", "mlx"])
     monkeypatch.setattr(
-        "pajamas_eval.workers.worker.installed_engine",
+        "pajamas_eval.workers.installed_engine.installed_engine",
         lambda name: engines.get(name, "its engine died"),
     )
     monkeypatch.setattr("importlib.metadata.version", version)

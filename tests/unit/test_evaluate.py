@@ -182,7 +182,7 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> list[Stub]:
     """Every stub made during a test, in order."""
     made: list[Stub] = []
     monkeypatch.setattr(Stub, "opened", made, raising=False)
-    monkeypatch.setattr(evaluate_module, "Worker", Stub)
+    monkeypatch.setattr(evaluate_module, "LocalWorker", Stub)
     return made
 
 

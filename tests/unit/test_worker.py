@@ -4,72 +4,21 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from nursery import PROMPTS, Nursery, alive, ready
 
-from pajamas_eval.api.media import Prompt
-from pajamas_eval.api.requests import GenerateUntil, GenerationResult
+from pajamas_eval.api.requests import GenerationResult
 from pajamas_eval.errors import RunError, UsageError, WorkerDiedError, WorkerHungError
-from pajamas_eval.models.spec import ModelSpec
-from pajamas_eval.workers import worker as worker_module
+from pajamas_eval.workers import local_worker as worker_module
+from pajamas_eval.workers import process_group
 from pajamas_eval.workers.messages import Finished
-from pajamas_eval.workers.worker import Worker
-
-PLUGIN = Path(__file__).parent.parent / "plugin"
-PROMPTS = [GenerateUntil(Prompt(f"Q{i}?"), (), 8) for i in range(10)]
-
-
-@pytest.fixture(autouse=True)
-def plugin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The faulty runtime is found here and in workers; digests are remembered in a folder."""
-    monkeypatch.syspath_prepend(str(PLUGIN))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
-
-
-class Nursery:
-    """Starts workers, and ends those that are left."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.workers: list[Worker] = []
-
-    def __call__(self, timeout: float = 60, log: Path | None = None, **options: object) -> Worker:
-        file = self.folder / "m.bin"
-        if not file.exists():
-            file.write_text("m")
-        spec = ModelSpec("m", "faulty", {"path": str(file), **options})
-        self.workers.append(Worker(spec, log, timeout))
-        return self.workers[-1]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Nursery]:
-    nursery = Nursery(tmp_path)
-    yield nursery
-    for worker in nursery.workers:
-        worker.close()
-
-
-def ready(worker: Worker) -> Worker:
-    worker.open()
-    worker.load(64)
-    return worker
-
-
-def alive(pid: int | None) -> bool:
-    assert pid is not None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_it_answers(start: Nursery) -> None:
@@ -125,8 +74,7 @@ def test_silence_is_a_hang_and_signs_of_life_are_none(start: Nursery) -> None:
             with pytest.raises(WorkerHungError, match=r"m: .* no heartbeat for 0\.5 seconds"):
                 list(worker.answer(PROMPTS))
             assert time.monotonic() - started < 5
-            worker._process.join(2)
-            assert worker._process.exitcode == -signal.SIGKILL
+            assert worker._process.wait(2) == -signal.SIGKILL
         else:
             assert isinstance(list(worker.answer(PROMPTS))[-1], Finished)
             assert time.monotonic() - started > 2
@@ -154,8 +102,9 @@ def test_a_message_that_breaks_off_is_a_hang(start: Nursery) -> None:
     answers = worker.answer(PROMPTS)
     next(answers)
     there, here = socket.socketpair()
-    os.dup2(here.fileno(), worker._connection.fileno())  # another process in its place
-    worker_module._end_reads_after(0.5, worker._connection)
+    connection = worker._process.connection
+    os.dup2(here.fileno(), connection.fileno())  # another process in its place
+    process_group._limit_waits(connection, 0.5)
     there.sendall(struct.pack("!i", 1000) + b"half")
     started = time.monotonic()
     with pytest.raises(WorkerHungError, match=r"m: .* no heartbeat for 0\.5 seconds"):
@@ -196,10 +145,10 @@ def test_an_engine_that_changes_is_found_out(start: Nursery) -> None:
 
 
 def test_no_room_for_a_process_is_named(start: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(process: BaseProcess) -> None:
+    def full(*arguments: object, **named: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(BaseProcess, "start", full)
+    monkeypatch.setattr(subprocess, "Popen", full)
     with pytest.raises(RunError, match=r"m: no worker process can be started: .*unavailable"):
         start()
 
@@ -235,18 +184,17 @@ def test_a_signal_while_a_process_is_started_leaves_none_behind(
     start: Nursery, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     """Half a process could neither be ended nor end by itself."""
-    started: list[int | None] = []
-    start().close()  # whatever is started only once has been
-    spawn = worker_module.multiprocessing.get_context("spawn").Process.start
+    started: list[int] = []
+    popen = subprocess.Popen
 
-    def interrupted(process: object) -> None:
+    def interrupted(*arguments: Any, **named: Any) -> Any:
         signal.raise_signal(number)
-        spawn(process)  # type: ignore[arg-type]
-        started.append(process.pid)  # type: ignore[attr-defined]
+        process = popen(*arguments, **named)
+        started.append(process.pid)
         signal.raise_signal(number)
+        return process
 
-    context = worker_module.multiprocessing.get_context("spawn")
-    monkeypatch.setattr(context.Process, "start", interrupted)
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
     before = signal.signal(number, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
