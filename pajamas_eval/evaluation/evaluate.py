@@ -147,7 +147,9 @@ class _Models:
             return worker.readings()
 
         call_workers(self.workers, self.lost, start, start_again)
-        self.readings = call_workers(self.workers, self.lost, Worker.readings, read_again)
+        self.readings = call_workers(
+            self.workers, self.lost, lambda worker: worker.readings(), read_again
+        )
 
 
 def refuse_without_margin(
