@@ -87,7 +87,7 @@ class PairedMeans(Pairs):
         return sequential_p_worse(self.differences, self.planned, margin.size, fixed)
 
     def margin_of(self, count: int, power: float, confidence: float) -> float | None:
-        """At the spread seen; nothing where none was."""
+        """At the spread seen; nothing where none was, or where no margin would be certified."""
         found = self.interval(confidence)
         if not math.isfinite(found.standard_error):
             return None
@@ -95,6 +95,8 @@ class PairedMeans(Pairs):
         clusters = max(2, round(found.clusters * share))
         error = found.standard_error / math.sqrt(share)
         size = means.smallest_margin(clusters, error, power, confidence)
+        if not math.isfinite(size):
+            return None
         return math.expm1(size) if self.metric.kind == "ratio" else size
 
     def further_questions(

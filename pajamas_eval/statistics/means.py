@@ -16,12 +16,13 @@ mean keeps its error rate (R. R. Bahadur, L. J. Savage, Annals of Mathematical S
 1115-1122). So the variance is taken to be at least that of what was seen, mixed with just so many
 unseen questions at the far end of what is possible that the mean of all is −margin. With
 e = |mean + margin| and r the way from the mean to that end, these are a share e/r of all, and the
-variance is (1 − e/r)(s² + e·r), with s² that of a cluster. Of differences that are 0 or a loss of
-1, this is the variance in Tango's score test.
+variance is (1 − e/r)(s² + e·r), with s² = (G − 1) · SE² over G clusters. Of differences that are 0
+or a loss of 1, this is the variance in Tango's score test.
 
 - With a bound on the differences, r is bound ± mean. A verdict is then wrong with a probability of
   at most about 1 − confidence; at 95 % it is 6.7 % in the extreme where all differences are losses
-  of the whole bound, and rare.
+  of the whole bound, and rare. It costs questions where few scores differ: at a margin of 0.02, a
+  bound of 1 and a standard deviation of 0.3 it takes 1514 instead of 1393, and at 0.1 295 for 157.
 - Without a bound the t test stands as it is, except where no spread is seen at all: there r is
   `UNSEEN` times e, and at 95 % it takes 27 equal differences to decide. If a tenth of all questions
   differ, 0.9^27 = 5.8 % of such samples show none of them; rarer ones go unseen more often. Where
@@ -29,7 +30,8 @@ variance is (1 − e/r)(s² + e·r), with s² that of a cluster. Of differences 
   where there is one.
 - Skewed differences add skewness/(6√n) · (2t² + 1)φ(t) to the false verdicts on one side, and take
   it off on the other (P. Hall, "The Bootstrap and Edgeworth Expansion", Springer 1992, section
-  2.6). If as skewed as exponential ones, that is 3 % of 50 questions and 0.7 % of 1000.
+  2.6). If as skewed as exponential ones, that is 3 % of 50 questions and 0.7 % of 1000. With
+  weights w, it is the skewness of w · (x − mean) that counts.
 """
 
 import math
@@ -107,7 +109,8 @@ def p_no_worse(differences: MeanInterval, margin: float, bound: float | None = N
 def p_worse(differences: MeanInterval, margin: float, bound: float | None = None) -> float:
     """P-value against "the loss is at most the margin": small where the variant is worse.
 
-    Arguments as for `non_inferiority`; where the error is unknown it is 1.
+    This is what to correct by `holm` to say which of many tasks regressed. Arguments as for
+    `non_inferiority`; where the error is unknown it is 1.
     """
     return _p(differences, margin, bound, 1.0)
 
@@ -122,9 +125,11 @@ def questions_needed(
 ) -> int:
     """Number of independent questions for which `non_inferiority` decides with the wanted power.
 
-    The smallest n with √n · |margin + difference| ≥ (t_confidence + t_power) · σ, both quantiles of
-    n − 1 degrees of freedom, and never fewer than those that would decide if their mean and spread
-    were as expected. The power is what it should be to within 0.015 from 12 normal differences on.
+    The smallest n that decide if the spread is σ and the mean is t_power · σ/√n less clear than the
+    true difference, with Student's quantile of n − 1 degrees of freedom; and never fewer than those
+    that decide if the mean is the true difference. Without a bound that is
+    √n · |margin + difference| ≥ (t_confidence + t_power) · σ. The power is what it should be to
+    within 0.015 from 12 normal differences on.
 
     Args:
         margin, confidence, bound: As for `non_inferiority`.
@@ -145,14 +150,14 @@ def questions_needed(
     _check_spread(standard_deviation)
     if not math.isfinite(standard_deviation) or not math.isfinite(difference):
         raise ValueError(f"no plan for differences of {difference} ± {standard_deviation}")
-    excess = abs(margin + difference)
-    if excess <= ROUNDING * margin:
+    if abs(margin + difference) <= ROUNDING * margin:
         raise ValueError(f"no number of questions decides on a loss of exactly the margin {margin}")
+    side = math.copysign(1.0, margin + difference)
 
     def enough(count: int) -> bool:
-        threshold, error = one_sided_t(confidence, count - 1), standard_deviation / math.sqrt(count)
-        powerful = excess >= (threshold + float(stdtrit(count - 1, power))) * error
-        return powerful and abs(_t(difference, error, count, margin, bound)) >= threshold
+        error = standard_deviation / math.sqrt(count)
+        mean = difference - side * _slack(power, count) * error
+        return side * _t(mean, error, count, margin, bound) >= one_sided_t(confidence, count - 1)
 
     return _first(enough, 1)
 
@@ -189,14 +194,13 @@ def smallest_margin(
         return largest
     if standard_error == 0 and bound is None:
         return 0.0 if _t(0.0, 0.0, count, 1.0, None) >= threshold else math.inf
-    tested = threshold * standard_error
-    powerful = tested + float(stdtrit(count - 1, power)) * standard_error
-    if bound is not None:
-        # The root of √n·m = t·√((1 − m/bound)(s² + m·bound)): where `_t` is the quantile.
-        a, variance = count + threshold**2, (count - 1) * standard_error**2
-        b, c = threshold**2 * (bound - variance / bound), threshold**2 * variance
-        tested = max(tested, (b + math.sqrt(b * b + 4 * a * c)) / (2 * a))
-    return min(largest, max(tested, powerful))
+    slack, excess = _slack(power, count) * standard_error, threshold * standard_error
+    if bound is not None and slack < bound:
+        # The root of √n·e = t·√((1 − e/r)(s² + e·r)), the excess e at which `_t` is the quantile.
+        reach, variance = bound - slack, (count - 1) * standard_error**2
+        a, b = count + threshold**2, threshold**2 * (reach - variance / reach)
+        excess = max(excess, (b + math.sqrt(b * b + 4 * a * threshold**2 * variance)) / (2 * a))
+    return min(largest, excess + slack)
 
 
 def further_questions(
@@ -241,6 +245,11 @@ def _t(mean: float, error: float, clusters: int, margin: float, bound: float | N
         reach = UNSEEN * abs(excess)
     variance = (1 - abs(excess) / reach) * ((clusters - 1) * error**2 + abs(excess) * reach)
     return excess / max(error, math.sqrt(variance / clusters))
+
+
+def _slack(power: float, count: int) -> float:
+    """By how many standard errors a mean may be less clear than expected, at this power."""
+    return max(0.0, float(stdtrit(count - 1, power)))
 
 
 def _p(differences: MeanInterval, margin: float, bound: float | None, sign: float) -> float:
