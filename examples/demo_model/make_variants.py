@@ -233,18 +233,18 @@ class Variant:
 
 def variants(model: Path, out: Path, f32: bool) -> list[Variant]:
     """Everything to make: what the recipes in ``quant_configs/`` say, the F16 file first."""
-    recipes = {p.stem: tomllib.loads(p.read_text("utf-8")) for p in sorted(RECIPES.glob("*.toml"))}
+    paths = [*sorted(RECIPES.glob("gguf/*.toml")), *sorted(RECIPES.glob("mlx/*.toml"))]
     half = out / "demo-f16.gguf"
     found = [Variant(half.name, "gguf", lambda to: write_gguf(model, to, half=True))]
     if f32:
         found.append(Variant("demo-f32.gguf", "gguf", lambda to: write_gguf(model, to, half=False)))
         found.append(Variant("demo-mlx", "mlx_lm", lambda to: convert_mlx(model, to, None)))
-    for name, recipe in recipes.items():
-        runtime, _, suffix = name.partition("_")
-        if runtime == "mlx":
+    for path in paths:
+        recipe = tomllib.loads(path.read_text("utf-8"))
+        if recipe["runtime"] == "mlx":
             found.append(
                 Variant(
-                    f"demo-mlx-{suffix}",
+                    f"demo-mlx-{path.stem}",
                     "mlx_lm",
                     lambda to, recipe=recipe: convert_mlx(model, to, recipe),
                 )
@@ -252,7 +252,7 @@ def variants(model: Path, out: Path, f32: bool) -> list[Variant]:
         elif recipe["file_type"] != "F16":
             found.append(
                 Variant(
-                    f"demo-{suffix}.gguf",
+                    f"demo-{path.stem}.gguf",
                     "llama_cpp",
                     lambda to, kind=recipe["file_type"]: quantize_gguf(half, to, kind),
                 )

@@ -207,7 +207,7 @@ def test_the_run_is_recorded_as_failed_and_goes_on_when_the_engine_is_well(
     assert run_states(place) == {1: ("failed", 0)}
     shown = place.run("show", 1)
     assert shown.returncode == 0
-    assert "to go on: pajamas-eval compare --resume 1\n" in shown.stdout
+    assert "to resume: pajamas-eval compare --resume 1\n" in shown.stdout
     stored = {fault: stored_of(place, fault) for fault in FAILURES}
     assert all(stored[f] >= 4 for f in FAILURES if not f.startswith("load_"))
 

@@ -155,7 +155,7 @@ def test_how_to_go_on_names_a_store_that_is_not_the_usual_one(place: Place) -> N
     _, printed = stopped(process)
     assert printed.endswith(f"pajamas-eval compare --resume 1 --store '{other}'\n")
     shown = place.run("show", 1, "--store", other).stdout
-    assert f"to go on: pajamas-eval compare --resume 1 --store '{other}'\n" in shown
+    assert f"to resume: pajamas-eval compare --resume 1 --store '{other}'\n" in shown
 
 
 def test_many_workers_end_as_fast_as_one(place: Place) -> None:
@@ -365,7 +365,7 @@ def test_a_run_whose_process_was_killed_was_interrupted(place: Place) -> None:
     assert re.search(r"\b1 .* interrupted ", place.run("runs").stdout)
     shown = place.run("show", 1).stdout
     assert shown.startswith("run 1: interrupted, ")
-    assert shown.endswith("to go on: pajamas-eval compare --resume 1\n")
+    assert shown.endswith("to resume: pajamas-eval compare --resume 1\n")
     kept = stored(place)
     assert kept >= 6
     place.forget_calls()
@@ -382,7 +382,7 @@ def test_a_run_that_goes_on_is_shown_as_running(place: Place) -> None:
         assert re.search(r"\b2 .* running ", place.run("runs").stdout)
         shown = place.run("show", 2).stdout
         assert shown.startswith("run 2: running, ")
-        assert "to go on" not in shown
+        assert "to resume" not in shown
         refused = place.run("compare", "run:1", "run:2")
         assert refused.returncode == 2
         assert refused.stderr == "Error: run 2 is still running\n"

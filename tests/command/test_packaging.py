@@ -42,7 +42,7 @@ def test_one_top_level_name(names: list[str]) -> None:
         "pajamas_eval/benchmarks/data/pajamas_commonsense/test.jsonl",
         "pajamas_eval/benchmarks/data/pajamas_arithmetic/test.jsonl",
         "pajamas_eval/benchmarks/data/pajamas_arithmetic/train.jsonl",
-        "pajamas_eval/quant_configs/gguf_q4_k_m.toml",
+        "pajamas_eval/quant_configs/gguf/q4_k_m.toml",
         "pajamas_eval/quant_configs/gates/release.toml",
         "pajamas_eval/quant_configs/gates/gate.schema.json",
         "pajamas_eval/gate/judge.py",

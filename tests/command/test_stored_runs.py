@@ -192,11 +192,11 @@ def test_a_run_is_shown_as_it_was(stored: Place) -> None:
     assert first.returncode == 0
     assert first.stdout.startswith("run 1: finished, started ")
     assert "computed 328 responses, 0 of them twice\n" in first.stdout
-    assert "to go on" not in first.stdout
+    assert "to resume" not in first.stdout
     assert "3 of 4 questions flip" in first.stdout
     failed = stored.run("show", 7)
     assert failed.returncode == 0
-    assert failed.stdout.endswith("to go on: pajamas-eval compare --resume 7\n")
+    assert failed.stdout.endswith("to resume: pajamas-eval compare --resume 7\n")
 
 
 def test_a_finished_run_may_be_gone_on_with(stored: Place) -> None:

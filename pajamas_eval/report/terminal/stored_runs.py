@@ -61,7 +61,7 @@ def asked(run: Run, logs: Sequence[Path], resume_command: str) -> Iterator[str]:
     for log in logs:
         yield f"log: {printable(str(log))}"
     if run.state in ("interrupted", "failed"):
-        yield f"to go on: {printable(resume_command)}"
+        yield f"to resume: {printable(resume_command)}"
 
 
 def _asked(run: Run) -> dict[str, Any]:
