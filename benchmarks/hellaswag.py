@@ -34,8 +34,8 @@ class Row(msgspec.Struct):
     ctx_a: str
     ctx_b: str
     endings: list[str]
-    label: str
-    source_id: str = ""
+    label: int | str
+    source_id: int | str = ""
 
 
 class HellaSwag(MultipleChoice):
@@ -52,9 +52,10 @@ class HellaSwag(MultipleChoice):
         docs = []
         for number, row in enumerate(data.rows(self.dataset, split, Row)):
             context = f"{row.ctx_a} {row.ctx_b.capitalize()}"
-            if not (row.label.isdecimal() and int(row.label) < len(row.endings)):
+            label = str(row.label)
+            if not (label.isdecimal() and int(label) < len(row.endings)):
                 raise UsageError(
-                    f"{self.dataset.folder} {split}, row {number + 1}: label {row.label!r} "
+                    f"{self.dataset.folder} {split}, row {number + 1}: label {label!r} "
                     f"names none of the {len(row.endings)} endings"
                 )
             docs.append(
@@ -62,8 +63,8 @@ class HellaSwag(MultipleChoice):
                     id=str(number),
                     question=clean(f"{row.activity_label}: {context}"),
                     choices=tuple(clean(ending) for ending in row.endings),
-                    gold=int(row.label),
-                    cluster=row.source_id,
+                    gold=int(label),
+                    cluster=str(row.source_id),
                 )
             )
         return docs

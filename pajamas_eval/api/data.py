@@ -1,7 +1,9 @@
 """Reads the rows of a data set: from the user's folder, the package itself, or the hub."""
 
+import codecs
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -90,12 +92,39 @@ class DataSource:
 
 def _read_folder(folder: Path, split: str, row_type: type[AnyRow]) -> Iterator[AnyRow]:
     jsonl = folder / f"{split}.jsonl"
-    if os.path.isfile(jsonl):  # false where a folder may not be looked into
-        return _read_jsonl(jsonl, row_type)
     parquet = sorted([*folder.glob(f"{split}.parquet"), *folder.glob(f"{split}-*.parquet")])
+    if os.path.isfile(jsonl):  # false where a folder may not be looked into
+        if parquet:
+            raise _held_twice(folder, split, [jsonl, *parquet])
+        return _read_jsonl(jsonl, row_type)
     if parquet:
+        _check_parts(folder, split, parquet)
         return _read_parquet(parquet, row_type)
     raise UsageError(f"found neither {jsonl} nor {split}.parquet beside it")
+
+
+def _check_parts(folder: Path, split: str, files: Sequence[Path]) -> None:
+    """Refuses a split of which parts are missing, or that is there twice."""
+    names = [re.fullmatch(rf"{re.escape(split)}-(\d+)-of-(\d+)", file.stem) for file in files]
+    totals = {int(name[2]) if name else None for name in names}
+    found = {int(name[1]) for name in names if name}
+    whole = any(file.stem == split for file in files)
+    if len(files) > 1 and (whole or len(totals) > 1 or 0 < len(found) < len(files)):
+        raise _held_twice(folder, split, files)
+    total = totals.pop()
+    if missing := sorted(set(range(total or 0)) - found):
+        number, count = (len(part) for part in files[0].stem.split("-")[-3::2])
+        lacking = ", ".join(
+            f"{split}-{part:0{number}}-of-{total:0{count}}.parquet" for part in missing[:3]
+        )
+        raise UsageError(
+            f"{folder} lacks {len(missing)} of {total} parts of the {split} split: {lacking}"
+        )
+
+
+def _held_twice(folder: Path, split: str, files: Sequence[Path]) -> UsageError:
+    shown = ", ".join(file.name for file in files[:3])
+    return UsageError(f"{folder} may hold the {split} split twice; leave one of these: {shown}")
 
 
 def _read_jsonl(file: Path, row_type: type[AnyRow]) -> Iterator[AnyRow]:
@@ -103,6 +132,7 @@ def _read_jsonl(file: Path, row_type: type[AnyRow]) -> Iterator[AnyRow]:
     with _open(file) as stream:
         _check_size(file, stream.seek(0, os.SEEK_END))
         stream.seek(0)
+        _skip_byte_order_mark(file, stream)
         lines = iter(lambda: stream.readline(ROW_LIMIT_BYTES + 1), b"")
         for number, line in enumerate(lines, 1):
             if len(line) > ROW_LIMIT_BYTES:
@@ -113,6 +143,14 @@ def _read_jsonl(file: Path, row_type: type[AnyRow]) -> Iterator[AnyRow]:
                 yield decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise UsageError(f"{file}, line {number}: {error}") from None
+
+
+def _skip_byte_order_mark(file: Path, stream: BinaryIO) -> None:
+    """Goes to the first byte of the text. Raises `UsageError` where it is not UTF-8."""
+    start = stream.read(4)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
+        raise UsageError(f"{file} is UTF-16 or UTF-32; save it as UTF-8")
+    stream.seek(len(codecs.BOM_UTF8) if start.startswith(codecs.BOM_UTF8) else 0)
 
 
 def _check_size(file: Path, size: int) -> None:

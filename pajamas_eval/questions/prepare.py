@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import msgspec
 from blake3 import blake3
 
-from pajamas_eval.api.benchmark import SHOT_SEED, Benchmark, Conversation, Score
+from pajamas_eval.api.benchmark import SHOT_SEED, Benchmark, Conversation, Doc, Score
 from pajamas_eval.api.data import DataSource
 from pajamas_eval.api.media import Prompt
 from pajamas_eval.api.metrics import check_values
@@ -132,8 +132,20 @@ def prepare(
         questions=tuple(_question(benchmark, docs[i], chosen[i], chat) for i in indices),
         shots=count,
         available=len(docs),
-        notes=tuple(benchmark.notes(docs)),
+        notes=(*benchmark.notes(docs), *_duplicates([docs[i] for i in indices])),
     )
+
+
+def _duplicates(docs: Sequence[Any]) -> list[str]:
+    """Equal questions err together, which no test of independent ones knows."""
+    places = {field.name for field in fields(Doc)}
+    contents = [
+        {name: value for name, value in msgspec.to_builtins(doc).items() if name not in places}
+        for doc in docs
+    ]
+    different = {_digest(text or doc.id) for text, doc in zip(contents, docs, strict=True)}
+    repeated = len(docs) - len(different)
+    return [f"repeated questions: {repeated} of {len(docs)}"] if repeated else []
 
 
 def _question(

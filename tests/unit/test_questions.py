@@ -411,7 +411,7 @@ def test_a_template_finds_what_transformers_would_give_it(source: str, text: str
 
 
 @pytest.mark.parametrize(
-    "files", [["test.parquet"], ["test-00000-of-2.parquet", "test-00001.parquet"]]
+    "files", [["test.parquet"], ["test-00000-of-00002.parquet", "test-00001-of-00002.parquet"]]
 )
 def test_parquet_gives_what_json_lines_give(tmp_path: Path, files: list[str]) -> None:
     rows = [dict(mmlu_row("anatomy", f"Question {i}?", i % 4)) for i in range(7)]
@@ -506,6 +506,67 @@ def test_a_parquet_file_that_is_none_is_named(tmp_path: Path) -> None:
     data = write(tmp_path / "gsm8k")
     (tmp_path / "gsm8k" / "test.parquet").write_bytes(b"PAR1, but no more")
     assert "is not a readable parquet file" in refused(Gsm8k("gsm8k"), data, shots=0)
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        (["test-00000-of-00003"], "lacks 2 of 3 parts of the test split: test-00001-of-00003.parq"),
+        (["test-1-of-2"], "lacks 1 of 2 parts of the test split: test-0-of-2.parquet"),
+        (["test", "test-00000-of-00001"], "leave one of these: test-00000-of-00001.parquet, test."),
+        (["test-00000-of-00001", "test-00000-of-00002", "test-00001-of-00002"], "leave one of"),
+        (["test", "test-old"], "leave one of these: test-old.parquet, test.parquet"),
+        (["test-0-of-1", "test-00000-of-00001"], "leave one of these: test-0-of-1.parquet, "),
+        (["test-00000-of-00001", "test-old"], "leave one of these: test-00000-of-00001.parquet"),
+    ],
+)
+def test_a_split_in_part_or_twice_is_refused(
+    tmp_path: Path, files: list[str], complaint: str
+) -> None:
+    data = write(tmp_path / "gsm8k")
+    for name in files:
+        table = pyarrow.Table.from_pylist([gsm8k_row(1)])
+        pyarrow.parquet.write_table(table, tmp_path / "gsm8k" / f"{name}.parquet")
+    assert complaint in refused(Gsm8k("gsm8k"), data, shots=0)
+
+
+def test_json_lines_beside_parquet_are_refused(tmp_path: Path) -> None:
+    data = write(tmp_path / "gsm8k", test=[gsm8k_row(1)])
+    table = pyarrow.Table.from_pylist([gsm8k_row(1)])
+    pyarrow.parquet.write_table(table, tmp_path / "gsm8k" / "test.parquet")
+    assert refused(Gsm8k("gsm8k"), data, shots=0).endswith("these: test.jsonl, test.parquet")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+    data = write(tmp_path / "gsm8k", test=[gsm8k_row(1), gsm8k_row(2)])
+    plain = prepare(Gsm8k("gsm8k"), data, shots=0).questions
+    file = tmp_path / "gsm8k" / "test.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    marked = prepare(Gsm8k("gsm8k"), DataSource(tmp_path), shots=0).questions
+    assert [q.doc_hash for q in marked] == [q.doc_hash for q in plain]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_another_encoding_is_named(tmp_path: Path, encoding: str) -> None:
+    data = write(tmp_path / "gsm8k")
+    file = tmp_path / "gsm8k" / "test.jsonl"
+    file.write_text(json.dumps(gsm8k_row(1)) + "\n", encoding)
+    message = refused(Gsm8k("gsm8k"), data, shots=0)
+    assert message == f"{file} is UTF-16 or UTF-32; save it as UTF-8"
+
+
+def test_a_label_may_be_a_number(tmp_path: Path) -> None:
+    numbers = HELLASWAG_ROW | {"label": 3, "source_id": 7}
+    data = write(tmp_path / "hellaswag", validation=[numbers])
+    (question,) = prepare(HellaSwag("hellaswag"), data).questions
+    assert (question.gold, question.cluster) == ("3", "7")
+
+
+def test_questions_that_are_there_twice_are_counted(tmp_path: Path) -> None:
+    rows = [gsm8k_row(1), gsm8k_row(2), gsm8k_row(1), gsm8k_row(1)]
+    data = write(tmp_path / "gsm8k", test=rows)
+    assert prepare(Gsm8k("gsm8k"), data, shots=0).notes == ("repeated questions: 2 of 4",)
+    assert prepare(Gsm8k("gsm8k"), data, shots=0, limit=1).notes == ()
 
 
 def test_a_missing_split_is_named(tmp_path: Path) -> None:
