@@ -29,7 +29,7 @@ from pajamas_eval.runtimes._llama_cpp import (
 )
 from pajamas_eval.runtimes._llama_vocabulary import Vocabulary
 from pajamas_eval.tokens.generation import Generation
-from pajamas_eval.tokens.log_softmax import log_probabilities
+from pajamas_eval.tokens.log_softmax import log_probabilities, most_probable
 from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.prefix_tree import Budget
 from pajamas_eval.tokens.scoring import ScoringBatch
@@ -249,9 +249,12 @@ class GgufRuntime(TokenRuntime):
                     budget -= len(generation.prompt) - len(base)
                 for slot, token in self._step(active, prompts, len(base)):
                     generation = active.get(slot) or prompts[slot]
-                    generation.push(token)
+                    if token is None:
+                        generation.fail()
+                    else:
+                        generation.push(token)
                     active[slot] = generation
-                    if generation.finish_reason:
+                    if generation.finished:
                         del active[slot]
                         self._llama.llama_memory_seq_rm(self._memory, slot, -1, -1)
                         free.append(slot)
@@ -334,8 +337,8 @@ class GgufRuntime(TokenRuntime):
 
     def _step(
         self, active: dict[int, Generation], prompts: dict[int, Generation], base: int
-    ) -> list[tuple[int, int]]:
-        """One token for every text: new ones read their prompt beyond the base first."""
+    ) -> list[tuple[int, int | None]]:
+        """One token, or none, for every text: new ones read their prompt beyond the base first."""
         tokens: list[int] = []
         positions: list[int] = []
         sequences: list[int] = []
@@ -353,9 +356,9 @@ class GgufRuntime(TokenRuntime):
             wanted += [0] * (length - 1) + [1]
         calls = TokenBatch(tokens, positions, sequences, np.ones(len(tokens), np.int32))
         calls.wanted[np.flatnonzero(wanted)] = 1
-        picked: list[int] = []
+        picked: list[int | None] = []
         for start, end in calls.cuts():
-            picked += self._decode(calls.part(start, end)).argmax(axis=1).tolist()
+            picked += most_probable(self._decode(calls.part(start, end)))
         return list(zip([*active, *prompts], picked, strict=True))
 
     def _decode(self, part: "TokenBatch") -> NDArray[np.float32]:

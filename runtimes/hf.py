@@ -221,12 +221,22 @@ class HfRuntime(FolderRuntime):
             tokens[i, width - len(rest) :] = rest
             mask[i, width - len(rest) :] = 1
 
+        are_numbers = torch.ones(0)
+
+        def check(input_ids: Any, scores: Any) -> Any:
+            nonlocal are_numbers
+            are_numbers = scores.amax(-1).isfinite()  # NaN where any of them is
+            return scores
+
         def stopped(input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-            newest = input_ids[:, -1].tolist()
-            for generation, token in zip(batch, newest, strict=True):
-                if not generation.finish_reason:
-                    generation.push(token)
-            return torch.tensor([bool(g.finish_reason) for g in batch], device=input_ids.device)
+            newest = zip(batch, input_ids[:, -1].tolist(), are_numbers.tolist(), strict=True)
+            for generation, token, is_number in newest:
+                if not generation.finished:
+                    if is_number:
+                        generation.push(token)
+                    else:
+                        generation.fail()
+            return torch.tensor([g.finished for g in batch], device=input_ids.device)
 
         with self._memory_errors(), torch.inference_mode():
             self._prefill_base(base)
@@ -240,6 +250,7 @@ class HfRuntime(FolderRuntime):
                 past_key_values=cache,
                 do_sample=False,
                 pad_token_id=0,
+                logits_processor=[check],
                 stopping_criteria=[stopped],
             )
 

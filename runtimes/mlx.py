@@ -167,7 +167,10 @@ class MlxRuntime(FolderRuntime):
         # mlx-lm pads prompts on the left, which a state that cannot be shared would read as text.
         at_once = self.batch_sequences if self.shares_prefix else 1
         generator = mlx.generate.BatchGenerator(
-            self.model, completion_batch_size=at_once, prefill_batch_size=min(8, at_once)
+            self.model,
+            sampler=_most_probable,
+            completion_batch_size=at_once,
+            prefill_batch_size=min(8, at_once),
         )
         try:
             base = self.shared_prompt(generations)
@@ -188,8 +191,11 @@ class MlxRuntime(FolderRuntime):
                 self.heartbeat()
                 for response in generated:
                     generation = running[response.uid]
-                    generation.push(response.token)
-                    if generation.finish_reason:
+                    if response.token < 0:
+                        generation.fail()
+                    else:
+                        generation.push(response.token)
+                    if generation.finished:
                         del running[response.uid]
                         finished.append(generation)
                         if response.finish_reason is None:
@@ -249,6 +255,16 @@ def _branch_plain(mlx: Any, cache: Any, parents: Sequence[int]) -> Any:
         )
     branched.offset = cache.offset
     return branched
+
+
+def _most_probable(log_probabilities: Any) -> Any:
+    """The greedy token of each row; -1 where a logit is NaN or infinite.
+
+    A row is its logits less the logarithm of their sum, so one NaN or infinity is in all of it.
+    """
+    mx = _mlx().mx
+    are_numbers = mx.isfinite(log_probabilities.max(-1)) & ~mx.isnan(log_probabilities[..., 0])
+    return mx.where(are_numbers, log_probabilities.argmax(-1).astype(mx.int32), -1)
 
 
 def _float_types(model: Any) -> str:

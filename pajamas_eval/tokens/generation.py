@@ -6,6 +6,9 @@ from typing import Protocol
 
 from pajamas_eval.api.requests import FinishReason
 
+NOT_NUMBERS = "the engine returned logits that are not numbers"
+"""The error of an answer that such logits have no say in."""
+
 
 class Decode(Protocol):
     """Text of tokens, special tokens spelled out or left out."""
@@ -15,7 +18,7 @@ class Decode(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Generation:
-    """An adapter calls `push` with each new token until `finish_reason` is set.
+    """An adapter calls `push` with each new token, or `fail`, until it is `finished`.
 
     Attributes:
         index: Which request this answers.
@@ -26,8 +29,9 @@ class Generation:
         decode: The runtime's detokenizer.
         heartbeat: Told of each token.
         tokens: New tokens so far, the end token excluded.
-        finish_reason: Set once finished.
-        text: Set once finished; what comes before the first stop string.
+        finish_reason: Set once the text is finished.
+        text: Set once it is finished; what comes before the first stop string.
+        error: Why there is no text.
     """
 
     index: int
@@ -40,7 +44,13 @@ class Generation:
     tokens: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     text: str = ""
+    error: str | None = None
     seconds: float = 0.0
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more is to come, be it a text or an error."""
+        return self.finish_reason is not None or self.error is not None
 
     def push(self, token: int) -> None:
         """Take one new token, and decide whether the text ends here."""
@@ -54,10 +64,14 @@ class Generation:
         elif len(self.tokens) >= self.max_tokens:
             self._finish("length")
 
+    def fail(self) -> None:
+        """Take note that the logits of the next token are not numbers: none is the largest."""
+        self.error = NOT_NUMBERS
+
     def restart(self) -> None:
         """Forget every new token."""
         self.tokens.clear()
-        self.finish_reason, self.text = None, ""
+        self.finish_reason, self.text, self.error = None, "", None
 
     def _stop_in_tail(self) -> bool:
         """Whether a stop string ends in the newest token, looking only at the last few tokens."""

@@ -25,6 +25,7 @@ def log_probabilities(
     log_normalizer = np.empty(len(logits), np.float64)
     greedy = np.empty(len(logits), np.int64)
 
+    @np.errstate(invalid="ignore")  # what is no number is the caller's to find
     def normalize(chosen: NDArray[np.int64]) -> None:
         scratch = np.empty(logits.shape[1], np.float32)
         for i in chosen:  # one row at a time: a block of exponentials would double the memory
@@ -39,6 +40,16 @@ def log_probabilities(
     list(_threads().map(normalize, np.array_split(np.unique(rows), os.cpu_count() or 1)))
     picked = logits[rows, targets].astype(np.float64)
     return picked - log_normalizer[rows], greedy[rows] == targets
+
+
+def most_probable(logits: NDArray[np.float32]) -> list[int | None]:
+    """The greedy token of each row of `[n, vocabulary]`; none where a logit is not a number."""
+    picked = logits.argmax(axis=1)  # of NaN, the first one
+    largest = logits[np.arange(len(logits)), picked]
+    return [
+        int(token) if finite else None
+        for token, finite in zip(picked, np.isfinite(largest), strict=True)
+    ]
 
 
 @cache

@@ -70,6 +70,8 @@ class TokenGenerator(TokenReader):
                 room = self.context_length - requests[i].max_tokens
                 if requests[i].sampling:
                     yield i, Failure(f"the {self.name} runtime does not sample")
+                elif not requests[i].max_tokens:
+                    yield i, GenerationResult("", "length", 0, len(tokens))
                 elif not tokens:
                     yield i, Failure("the prompt is empty and the model has no BOS or EOS token")
                 elif room < 1:
@@ -153,7 +155,7 @@ class TokenGenerator(TokenReader):
                     self.usage.ideal_tokens += count
                     self.usage.generated_tokens += len(generation.tokens)
                     del waiting[generation.index]
-                    yield generation, None
+                    yield generation, generation.error
                     started = time.perf_counter()
             except OutOfMemoryError as error:
                 if alone:

@@ -17,6 +17,7 @@ from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoo
 from pajamas_eval.api.results import Failure
 from pajamas_eval.api.runtime import Answers, Capabilities
 from pajamas_eval.errors import OutOfMemoryError
+from pajamas_eval.tokens.generation import NOT_NUMBERS
 from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.prefix_tree import Budget, PrefixTree, Step
 from pajamas_eval.tokens.scoring import Row, Rows, Scoring, ScoringBatch, place, scored, windows
@@ -238,4 +239,4 @@ class TokenRuntime(TokenGenerator):
         for i in chosen:
             rows[i].seconds = seconds * (len(rows[i].tokens) - step.base) / own
             bad = not (all_good or np.isfinite(rows[i].log_probabilities).all())
-            yield i, "the engine returned logits that are not numbers" if bad else None
+            yield i, NOT_NUMBERS if bad else None

@@ -148,7 +148,7 @@ class FakeRuntime(TokenRuntime):
             too_large = len(batch) > self.texts_at_once or longest > self.longest_prompt
             for number, generation in enumerate(reversed(batch)):
                 new: list[int] = []  # as engines do, it starts from the prompt
-                while not generation.finish_reason:
+                while not generation.finished:
                     new.append(self._next(generation.prompt, new))
                     generation.push(new[-1])
                     if too_large and number:  # in the middle: one text is done, another begun

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from pajamas_eval.tokens.log_softmax import log_probabilities
+from pajamas_eval.tokens.log_softmax import log_probabilities, most_probable
 
 
 def test_log_probabilities_agree_with_scipy_and_leave_the_logits_alone() -> None:
@@ -35,3 +35,8 @@ def test_logits_that_are_not_numbers_give_none() -> None:
     logits = np.array([[0.0, np.nan, 1.0]], np.float32)
     values, _ = log_probabilities(logits, np.array([0]), np.array([0]))
     assert np.isnan(values).all()
+
+
+def test_no_token_is_the_most_probable_of_what_are_no_numbers() -> None:
+    rows = [[0, 1, 2], [0, np.nan, 2], [2, 1, -np.inf], [0, np.inf, 1], [-np.inf] * 3, [1, 1, 0]]
+    assert most_probable(np.array(rows, np.float32)) == [2, None, 0, None, None, 0]
