@@ -17,6 +17,13 @@ from pajamas_eval.workers.worker import TIMEOUT_SECONDS
 LOADING_TIMEOUT_SECONDS = 3600.0
 """How long opening or loading a model may take: weights may come from a slow disk."""
 
+SPIN_LITTLE = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
+"""How long threads of OpenMP (GNU's; Intel's and LLVM's, in milliseconds) spin before they sleep.
+
+By default it is so long that they take from each other, wherever anything else runs on the machine,
+the very processors that they wait for; `tests/performance/busy.py` measures it.
+"""
+
 
 class LocalWorker:
     """A worker that is a process of this machine, driven over a pipe."""
@@ -52,7 +59,12 @@ class LocalWorker:
         try:
             with self.log.open("ab") as log:  # engines chat; the terminal belongs to the report
                 return ProcessGroup(
-                    serve, self.spec, self._timeout, output=log, timeout=self._timeout
+                    serve,
+                    self.spec,
+                    self._timeout,
+                    output=log,
+                    timeout=self._timeout,
+                    environment={} if "OMP_WAIT_POLICY" in os.environ else SPIN_LITTLE,
                 )
         except OSError as error:
             self._remove_log()

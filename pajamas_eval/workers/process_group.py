@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -47,6 +47,7 @@ class ProcessGroup:
         *arguments: object,
         output: IO[bytes] | int,
         timeout: float,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Starts the process, which calls `function(connection, *arguments)`.
 
@@ -55,6 +56,7 @@ class ProcessGroup:
             arguments: They are pickled.
             output: File that what it prints is written to, or `subprocess.DEVNULL`.
             timeout: Seconds that sending or receiving may stand still in the middle of a message.
+            environment: Variables that it finds set, unless they are set here.
 
         Raises:
             OSError: There is no room for another process.
@@ -75,6 +77,7 @@ class ProcessGroup:
                     stderr=output,
                     pass_fds=descriptors,
                     process_group=0,
+                    env={**(environment or {}), **os.environ},
                 )
                 self._end = weakref.finalize(self, _end, self._process, os.getpid())
                 where_it_fails.callback(self._end)

@@ -284,3 +284,34 @@ def test_doctor_says_that_an_engine_hangs(start: Nursery, monkeypatch: pytest.Mo
     monkeypatch.setenv("FAULTY_ENGINE", "hang")
     output = CliRunner().invoke(main, ["doctor"]).output
     assert output.splitlines()[1] == "faulty   missing: its engine said nothing for 0.5 seconds"
+
+
+# -- its environment -------------------------------------------------------------------------------
+
+SPINS = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+
+@pytest.mark.parametrize(
+    ("own", "found"),
+    [
+        ({}, ["10000", "1"]),
+        ({"GOMP_SPINCOUNT": "7"}, ["7", "1"]),
+        ({"OMP_WAIT_POLICY": "active"}, [None, None]),
+    ],
+)
+def test_engines_spin_little_unless_the_user_says_otherwise(
+    start: Nursery,
+    monkeypatch: pytest.MonkeyPatch,
+    own: dict[str, str],
+    found: list[str | None],
+) -> None:
+    for name in (*SPINS, "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    pid = start()._process.pid
+    told = subprocess.run(
+        ["ps", "eww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=True
+    )
+    environment = dict(word.split("=", 1) for word in told.stdout.split() if "=" in word)
+    assert [environment.get(name) for name in SPINS] == found
