@@ -81,6 +81,8 @@ def last_error() -> str:
 @cache
 def llama() -> ModuleType:
     """The low-level API, its log caught."""
+    # Where it aborts, it would start a debugger that prints seventy lines and no reason.
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     try:
         import llama_cpp.llama_cpp as library
     except ImportError:
@@ -180,6 +182,37 @@ class GpuMemory:
         taken += max(0, shared - own * (1 if sys.platform == "darwin" else 1024))
         self._peak = max(self._peak, taken)
         return self._peak
+
+
+def refuse_other_kinds(path: str, model: Any, metadata: Callable[[str], str]) -> None:
+    """Raises `UsageError` for what is no causal language model; llama.cpp aborts on some of them.
+
+    Args:
+        path: The model's file, for the message.
+        model: llama.cpp's pointer to it.
+        metadata: Looks up a key of its metadata; empty where there is none.
+    """
+    library, architecture = llama(), metadata("general.architecture")
+    if library.llama_model_has_encoder(model):
+        decodes = library.llama_model_has_decoder(model)
+        kind = "an encoder-decoder" if decodes else "an encoder"
+    elif library.llama_model_is_diffusion(model):
+        kind = "a diffusion model"
+    elif metadata(f"{architecture}.attention.causal") == "false":
+        kind = "an encoder or an embedding model"
+    else:
+        return
+    raise UsageError(f"{path} is {kind} ({architecture}), not a causal language model")
+
+
+def original_context_length(metadata: Callable[[str], str], native: int, block: int) -> int:
+    """Where the long factors of a model with two sets of them begin, in whole blocks."""
+    rope = f"{metadata('general.architecture')}.rope.scaling"
+    length = metadata(f"{rope}.original_context_length")
+    one_set = metadata(f"{rope}.type") in ("linear", "yarn")
+    if one_set or not length.isdecimal() or int(length) >= native:
+        return sys.maxsize
+    return int(length) // block * block or sys.maxsize
 
 
 def parts_of(first: Path) -> list[Path]:

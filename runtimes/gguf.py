@@ -24,8 +24,10 @@ from pajamas_eval.runtimes._llama_cpp import (
     last_error,
     llama,
     llama_version,
+    original_context_length,
     parts_of,
     processors,
+    refuse_other_kinds,
 )
 from pajamas_eval.runtimes._llama_vocabulary import Vocabulary
 from pajamas_eval.tokens.generation import Generation
@@ -72,6 +74,7 @@ class GgufRuntime(TokenRuntime):
     options_type = GgufOptions
     options: GgufOptions
     runs_subtrees = True
+    rounding = 0.3  # quantized kernels round their inputs, by blocks that differ with the shape
 
     @classmethod
     def engine(cls) -> Engine:
@@ -89,13 +92,16 @@ class GgufRuntime(TokenRuntime):
         self._cells, self._streams = 0, 1
         self._sequence_ids = np.arange(SEQUENCES, dtype=np.int32)
         self._model = self._read(vocab_only=True)
-        self._vocabulary = Vocabulary(self._model)
         architecture = self._metadata("general.architecture")
+        refuse_other_kinds(options.path, self._model, self._metadata)
+        self._vocabulary = Vocabulary(self._model)
         length = self._metadata(f"{architecture}.context_length")
         if not length.isdecimal():
             raise UsageError(f"{options.path} does not say how long its context is")
         self.native_context_length = int(length)
-        self.original_context_length = self._original_context_length(architecture)
+        self.original_context_length = original_context_length(
+            self._metadata, self.native_context_length, CONTEXT_BLOCK
+        )
         budget = Budget(MICRO_BATCH, SEQUENCES - 1, BATCH_OUTPUTS)
         budget.cells = self.original_context_length
         self.budget = self.bounded(budget)
@@ -118,10 +124,11 @@ class GgufRuntime(TokenRuntime):
         self._vocabulary = Vocabulary(self._model)
         self._memory_for(CALL_TOKENS)
         # A recurrent state cannot be shared by sequences that part later.
-        self.shares_prefix = not (
+        can_share = not (
             self._llama.llama_model_is_recurrent(self._model)
             or self._llama.llama_model_is_hybrid(self._model)
         )
+        notes = self.prove(can_share=can_share)
         parameters = self._llama.llama_model_n_params(self._model)
         size = self._llama.llama_model_size(self._model)
         file_type = int(self._metadata("general.file_type") or -1)
@@ -138,6 +145,7 @@ class GgufRuntime(TokenRuntime):
             dtype=f"{self.options.cache_type} cache",
             device=self.engine().device if self.options.n_gpu_layers else "CPU",
             versions={"llama-cpp-python": llama_version()},
+            notes=notes,
         )
 
     def digest(self) -> str:
@@ -247,12 +255,12 @@ class GgufRuntime(TokenRuntime):
                         self._llama.llama_memory_seq_cp(self._memory, 0, slot, -1, -1)
                     prompts[slot] = generation
                     budget -= len(generation.prompt) - len(base)
-                for slot, token in self._step(active, prompts, len(base)):
+                for slot, token, logit in self._step(active, prompts, len(base)):
                     generation = active.get(slot) or prompts[slot]
                     if token is None:
                         generation.fail()
                     else:
-                        generation.push(token)
+                        generation.push(token, logit)
                     active[slot] = generation
                     if generation.finished:
                         del active[slot]
@@ -337,8 +345,8 @@ class GgufRuntime(TokenRuntime):
 
     def _step(
         self, active: dict[int, Generation], prompts: dict[int, Generation], base: int
-    ) -> list[tuple[int, int | None]]:
-        """One token, or none, for every text: new ones read their prompt beyond the base first."""
+    ) -> list[tuple[int, int | None, float]]:
+        """A token or none and its logit for every text; new ones read their prompt first."""
         tokens: list[int] = []
         positions: list[int] = []
         sequences: list[int] = []
@@ -356,10 +364,10 @@ class GgufRuntime(TokenRuntime):
             wanted += [0] * (length - 1) + [1]
         calls = TokenBatch(tokens, positions, sequences, np.ones(len(tokens), np.int32))
         calls.wanted[np.flatnonzero(wanted)] = 1
-        picked: list[int | None] = []
+        picked: list[tuple[int | None, float]] = []
         for start, end in calls.cuts():
             picked += most_probable(self._decode(calls.part(start, end)))
-        return list(zip([*active, *prompts], picked, strict=True))
+        return [(slot, *pick) for slot, pick in zip([*active, *prompts], picked, strict=True)]
 
     def _decode(self, part: "TokenBatch") -> NDArray[np.float32]:
         """Runs one call; returns a view of the wanted logits, valid until the next call."""
@@ -384,15 +392,6 @@ class GgufRuntime(TokenRuntime):
             self._llama.llama_synchronize(self._context)
             return np.empty(shape, np.float32)
         return np.ctypeslib.as_array(self._llama.llama_get_logits(self._context), shape=shape)
-
-    def _original_context_length(self, architecture: str) -> int:
-        """Where the long factors of a model with two sets of them begin, in whole blocks."""
-        rope = f"{architecture}.rope.scaling"
-        length = self._metadata(f"{rope}.original_context_length")
-        one_set = self._metadata(f"{rope}.type") in ("linear", "yarn")
-        if one_set or not length.isdecimal() or int(length) >= self.native_context_length:
-            return sys.maxsize
-        return int(length) // CONTEXT_BLOCK * CONTEXT_BLOCK or sys.maxsize
 
     def _metadata(self, key: str) -> str:
         buffer = ctypes.create_string_buffer(4096)

@@ -1,6 +1,7 @@
 """Models in transformers: CUDA, Apple's MPS, or the CPU."""
 
 import copy
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,10 +58,30 @@ class HfRuntime(FolderRuntime):
         engine = self.engine()
         self.device = _device(options.device)
         super().__init__(options)
+        self._refuse_other_kinds()
         self._quantization = self.config.get("quantization_config") or {}
         versions = engine.versions | _quantizer_version(self._quantization)
         this = Engine(versions, self.device, _hardware(self.device))
         self.engine = lambda: this  # type: ignore[method-assign]
+
+    def _refuse_other_kinds(self) -> None:
+        """Raises `UsageError` for what transformers has no causal language model for."""
+        from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+
+        trusted = self.options.trust_remote_code
+        try:
+            config = AutoConfig.from_pretrained(self.folder, trust_remote_code=trusted)
+        except Exception as error:  # transformers raises many kinds for a broken configuration
+            raise UsageError(
+                f"{self.folder} cannot be loaded by transformers: {first_line(error)}"
+            ) from None
+        if trusted and "AutoModelForCausalLM" in (self.config.get("auto_map") or {}):
+            return
+        if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+            kind = "an encoder-decoder, " if config.is_encoder_decoder else ""
+            raise UsageError(
+                f"{self.folder} is {kind}not a causal language model ({config.model_type})"
+            )
 
     def load(self) -> Identity:
         """Reads the weights."""
@@ -99,7 +120,8 @@ class HfRuntime(FolderRuntime):
         if rope.get("rope_type") == "longrope":
             self.original_context_length = rope["original_max_position_embeddings"]
         self.clear_cache()
-        self.shares_prefix = self.sharing_is_exact()
+        self._gathers = self._gathers_rightly()
+        notes = self.prove()
         parameters = sum(p.numel() for p in self.model.parameters())
         size = sum(file.stat().st_size for file in self.files)
         stored = self.config.get("dtype") or self.config.get("torch_dtype") or "unknown"
@@ -115,6 +137,7 @@ class HfRuntime(FolderRuntime):
             dtype=str(self.model.dtype).removeprefix("torch."),
             device=self.device,
             versions=self.engine().versions,
+            notes=notes,
         )
 
     def score(self, batch: ScoringBatch) -> int:
@@ -144,9 +167,8 @@ class HfRuntime(FolderRuntime):
                 ran += stage.tokens.size
                 at = torch.as_tensor(stage.reads, device=self.device)
                 targets = torch.as_tensor(stage.targets, device=self.device, dtype=torch.long)
-                values[stage.slots] = (
-                    (logits[at, targets] - logits.logsumexp(-1)[at]).double().cpu().numpy()
-                )
+                found = logits[at, targets] - logits.logsumexp(-1)[at]
+                values[stage.slots] = found.cpu().double().numpy()  # MPS has no float64
                 flags[stage.slots] = (logits.argmax(-1)[at] == targets).cpu().numpy()
         batch.write(values, flags)
         return ran
@@ -183,7 +205,7 @@ class HfRuntime(FolderRuntime):
     def _logits(self, rows: Any, columns: Any, **inputs: Any) -> Any:
         """Logits `[k, vocabulary]` at the wanted places: the output layer is given only those."""
         head = self.model.get_output_embeddings()
-        if head is None:
+        if head is None or not self._gathers:
             return self.model(**inputs).logits[rows, columns]
 
         def gather(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -195,17 +217,41 @@ class HfRuntime(FolderRuntime):
         finally:
             hook.remove()
 
+    def _gathers_rightly(self) -> bool:
+        """Whether the output layer, given the wanted places only, gives their logits.
+
+        What a model calls its output layer may be another, such as that of the input.
+        """
+        import torch
+
+        self._gathers = True
+        tokens = torch.tensor([[1, 2, 3], [4, 5, 6]], device=self.device)
+        rows, columns = torch.tensor([[0, 1, 1], [2, 1, 0]], device=self.device)
+        with torch.inference_mode():
+            try:
+                expected = self.model(input_ids=tokens, use_cache=False).logits[rows, columns]
+                got = self._logits(rows, columns, input_ids=tokens, use_cache=False)
+                return got.shape == expected.shape and torch.allclose(
+                    got.float(), expected.float(), rtol=1e-2, atol=1e-2, equal_nan=True
+                )
+            except Exception:  # whatever a model does with an odd shape
+                return False
+
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
         """Batches of prompts of similar length, padded on the left."""
         base = self.shared_prompt(generations)
-        config = self.model.config.get_text_config()
-        if getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None):
+        if self._has_window():
             base = base[:0]  # the padding after a base would count as part of the window
         for start in range(0, len(generations), self.batch_sequences):
             batch = generations[start : start + self.batch_sequences]
             self._generate_batch(batch, base)
             yield from batch
         self.clear_cache()
+
+    def _has_window(self) -> bool:
+        """Whether some layers see no more than so many places: texts may be longer than proofs."""
+        config = self.model.config.get_text_config().to_dict()
+        return any(v for k, v in config.items() if re.search(r"(^|_)(window|chunk)(_size)?$", k))
 
     def _generate_batch(self, batch: Sequence[Generation], base: NDArray[np.int32]) -> None:
         import torch
@@ -221,19 +267,19 @@ class HfRuntime(FolderRuntime):
             tokens[i, width - len(rest) :] = rest
             mask[i, width - len(rest) :] = 1
 
-        are_numbers = torch.ones(0)
+        largest = torch.empty(0)
 
-        def check(input_ids: Any, scores: Any) -> Any:
-            nonlocal are_numbers
-            are_numbers = scores.amax(-1).isfinite()  # NaN where any of them is
+        def keep_largest(input_ids: Any, scores: Any) -> Any:
+            nonlocal largest
+            largest = scores.amax(-1)  # NaN where any of them is
             return scores
 
         def stopped(input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-            newest = zip(batch, input_ids[:, -1].tolist(), are_numbers.tolist(), strict=True)
-            for generation, token, is_number in newest:
+            newest = zip(batch, input_ids[:, -1].tolist(), largest.tolist(), strict=True)
+            for generation, token, logit in newest:
                 if not generation.finished:
-                    if is_number:
-                        generation.push(token)
+                    if math.isfinite(logit):
+                        generation.push(token, logit)
                     else:
                         generation.fail()
             return torch.tensor([g.finished for g in batch], device=input_ids.device)
@@ -250,14 +296,16 @@ class HfRuntime(FolderRuntime):
                 past_key_values=cache,
                 do_sample=False,
                 pad_token_id=0,
-                logits_processor=[check],
+                logits_processor=[keep_largest],
                 stopping_criteria=[stopped],
             )
 
     def device_memory_bytes(self) -> int:
-        """Peak memory on a CUDA device."""
+        """Peak memory on a CUDA device; on Apple's MPS, which keeps what it took, what it holds."""
         import torch
 
+        if self.device == "mps":
+            return torch.mps.driver_allocated_memory()
         return torch.cuda.max_memory_allocated() if self.device.startswith("cuda") else 0
 
     @contextmanager

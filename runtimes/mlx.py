@@ -42,6 +42,17 @@ class MlxRuntime(FolderRuntime):
     options_type = MlxOptions
     options: MlxOptions
 
+    def __init__(self, options: MlxOptions) -> None:
+        super().__init__(options)
+        brings_code = self.options.trust_remote_code and self.config.get("model_file")
+        try:
+            if not brings_code:
+                _mlx().utils._get_classes(self.config)
+        except Exception as error:  # mlx-lm raises many kinds for what it does not know
+            raise UsageError(
+                f"{self.folder} cannot be loaded by mlx-lm: {first_line(error)}"
+            ) from None
+
     @classmethod
     def engine(cls) -> Engine:
         """The installed MLX and mlx-lm."""
@@ -76,7 +87,7 @@ class MlxRuntime(FolderRuntime):
         self.clear_cache()
         # A state without positions is changed where it stands: it can be neither kept nor padded.
         caches = _mlx().cache.make_prompt_cache(self.model)
-        self.shares_prefix = all(hasattr(c, "keys") for c in caches) and self.sharing_is_exact()
+        notes += self.prove(can_share=all(hasattr(c, "keys") for c in caches))
         return Identity(
             runtime=self.name,
             path=self.options.path,
@@ -164,8 +175,7 @@ class MlxRuntime(FolderRuntime):
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
         """Continuous batching by mlx-lm's batch generator."""
         mlx = _mlx()
-        # mlx-lm pads prompts on the left, which a state that cannot be shared would read as text.
-        at_once = self.batch_sequences if self.shares_prefix else 1
+        at_once = self.batch_sequences
         generator = mlx.generate.BatchGenerator(
             self.model,
             sampler=_most_probable,
@@ -194,7 +204,9 @@ class MlxRuntime(FolderRuntime):
                     if response.token < 0:
                         generation.fail()
                     else:
-                        generation.push(response.token)
+                        watched = generation.logits is not None
+                        logit = response.logprobs[response.token].item() if watched else 0.0
+                        generation.push(response.token, logit)
                     if generation.finished:
                         del running[response.uid]
                         finished.append(generation)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pajamas_eval.errors import RunError
+from pajamas_eval.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,11 +58,15 @@ def drop_output() -> None:
 
 
 def fail_if_any_failed(document: "Document") -> None:
-    """Raises `RunError` where a model did not run to the end."""
-    failed = [model.label for model in document.models if model.error]
+    """Raises `RunError` where a model did not run to the end.
+
+    It is a `UsageError` where no engine failed, but models were named that cannot be used.
+    """
+    failed = [model for model in document.models if model.error]
     if failed:
+        kind = UsageError if all(model.refused for model in failed) else RunError
         others = "; the others' results stand" if len(failed) < len(document.models) else ""
-        raise RunError(f"{', '.join(failed)} did not run to the end{others}")
+        raise kind(f"{', '.join(m.label for m in failed)} did not run to the end{others}")
 
 
 def run_and_show(models: Sequence[str], **options: Any) -> None:

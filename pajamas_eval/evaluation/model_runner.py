@@ -133,6 +133,7 @@ class ModelRunner:
             raise
         except (UsageError, RunError) as error:
             self.record.error = str(error)
+            self.record.refused = isinstance(error, UsageError)
             self._progress.step(f"failed: {error}")
         finally:
             self._progress.finish()

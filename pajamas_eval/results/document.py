@@ -22,6 +22,7 @@ class ModelRecord(Record):
     Attributes:
         spec: What the user typed for it, without options.
         key: What its answers are stored under; nothing where it could not be opened.
+        refused: Whether that error is the model's own: no engine failed, it cannot be used.
         noise_floor: Whether it has the baseline's own weights, run otherwise: its flips are the
             engine's noise, and it gets no verdict.
         restarts: How often its process died or hung and was started again: what it had cost until
@@ -36,6 +37,7 @@ class ModelRecord(Record):
     load_seconds: float = 0.0
     peak_memory_bytes: int = 0
     error: str | None = None
+    refused: bool = False
     noise_floor: bool = False
     restarts: int = 0
     notes: list[str] = []

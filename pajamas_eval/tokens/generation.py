@@ -28,6 +28,7 @@ class Generation:
         end_tokens: Tokens that end the text and are no part of it.
         decode: The runtime's detokenizer.
         heartbeat: Told of each token.
+        logits: Where it is a list, `push` appends what it is told of each token.
         tokens: New tokens so far, the end token excluded.
         finish_reason: Set once the text is finished.
         text: Set once it is finished; what comes before the first stop string.
@@ -41,6 +42,7 @@ class Generation:
     end_tokens: frozenset[int]
     decode: Decode
     heartbeat: Callable[[], None] = lambda: None
+    logits: list[float] | None = None
     tokens: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     text: str = ""
@@ -52,9 +54,14 @@ class Generation:
         """Whether nothing more is to come, be it a text or an error."""
         return self.finish_reason is not None or self.error is not None
 
-    def push(self, token: int) -> None:
-        """Take one new token, and decide whether the text ends here."""
+    def push(self, token: int, logit: float = 0.0) -> None:
+        """Take one new token, and decide whether the text ends here.
+
+        Its logit, or its log-probability, is needed only where `logits` is a list.
+        """
         self.heartbeat()
+        if self.logits is not None:
+            self.logits.append(logit)
         if token in self.end_tokens:
             self._finish("end")
             return

@@ -1,5 +1,6 @@
 """Log-probabilities from a block of logits, for engines that hand over plain memory."""
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -42,13 +43,16 @@ def log_probabilities(
     return picked - log_normalizer[rows], greedy[rows] == targets
 
 
-def most_probable(logits: NDArray[np.float32]) -> list[int | None]:
-    """The greedy token of each row of `[n, vocabulary]`; none where a logit is not a number."""
+def most_probable(logits: NDArray[np.float32]) -> list[tuple[int | None, float]]:
+    """The greedy token and its logit, of each row of `[n, vocabulary]`.
+
+    There is no token where a logit is not a number.
+    """
     picked = logits.argmax(axis=1)  # of NaN, the first one
     largest = logits[np.arange(len(logits)), picked]
     return [
-        int(token) if finite else None
-        for token, finite in zip(picked, np.isfinite(largest), strict=True)
+        (token if math.isfinite(logit) else None, logit)
+        for token, logit in zip(picked.tolist(), largest.tolist(), strict=True)
     ]
 
 

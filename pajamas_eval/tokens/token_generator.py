@@ -30,7 +30,11 @@ class TokenGenerator(TokenReader):
     """Prompts in, tokens through an engine, texts out."""
 
     shares_prefix: bool = True
-    """Whether the model's cache can be shared; an adapter finds out when it loads the model."""
+    """Whether many sequences may be scored from one cache; `prove` finds out."""
+    shares_prompts: bool = True
+    """Whether many texts may be generated from one cache; `prove` finds out."""
+    least_shared_prompt: int = MIN_BASE
+    """Tokens from which on that is worth a call of its own."""
     original_context_length: int = sys.maxsize
     """Most tokens of a sequence that the model rotates by its short factors, where it has two sets
     of them (LongRoPE). Engines choose a set for all that they run at once, so longer sequences are
@@ -116,12 +120,12 @@ class TokenGenerator(TokenReader):
     def shared_prompt(self, generations: Sequence[Generation]) -> NDArray[np.int32]:
         """What all prompts start with, if it is worth a call of its own; never a whole prompt."""
         prompts = [np.asarray(g.prompt, np.int32) for g in generations]
-        if len(prompts) < 2 or not self.shares_prefix or self.options.exact:
+        if len(prompts) < 2 or not self.shares_prompts or self.options.exact:
             return np.empty(0, np.int32)
         length = min(len(prompt) for prompt in prompts) - 1
         for prompt in prompts[1:]:
             length = common_prefix(prompts[0][:length], prompt)
-        return prompts[0][: length if length >= MIN_BASE else 0]
+        return prompts[0][: length if length >= self.least_shared_prompt else 0]
 
     def _generate(
         self, generations: Sequence[Generation]

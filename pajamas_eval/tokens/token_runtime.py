@@ -20,6 +20,7 @@ from pajamas_eval.errors import OutOfMemoryError
 from pajamas_eval.tokens.generation import NOT_NUMBERS
 from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.prefix_tree import Budget, PrefixTree, Step
+from pajamas_eval.tokens.proofs import prove
 from pajamas_eval.tokens.scoring import Row, Rows, Scoring, ScoringBatch, place, scored, windows
 from pajamas_eval.tokens.token_generator import BATCH_SEQUENCES, TokenGenerator
 from pajamas_eval.tokens.token_reader import ENCODE_AT_ONCE
@@ -30,9 +31,6 @@ BATCH_TOKENS = 1024
 BATCH_OUTPUTS = 256
 """Places of one scoring batch whose logits are read: bounds the memory that logits take."""
 
-SHARING_TOLERANCE = 0.05
-"""Nats by which a shared prefix may move a log-probability: rounding, not another answer."""
-
 BATCH_PADDING = 32
 """Padding tokens of one scoring batch: about what a call of its own costs."""
 
@@ -42,6 +40,8 @@ class TokenRuntime(TokenGenerator):
 
     runs_subtrees: ClassVar[bool] = False
     """Whether one batch of the engine can hold a prefix tree; if not, rows are padded."""
+    rounding: ClassVar[float] = 0.05
+    """Nats by which a batch's shape may move a log-probability, besides a hundredth of it."""
 
     def __init__(self, options: TokenOptions) -> None:
         super().__init__(options)
@@ -169,36 +169,27 @@ class TokenRuntime(TokenGenerator):
         self.usage.batch_digest = self._batch_digest.hexdigest()
         self.usage.device_memory_bytes = self.device_memory_bytes()
 
-    def sharing_is_exact(self) -> bool:
-        """Tries whether this model gives the same after a shared base as without one.
+    def prove(self, *, can_share: bool = True) -> tuple[str, ...]:
+        """Finds out, by trying, how the model that was just loaded can be run.
 
-        Caches of some architectures can be shared and those of others cannot; to try is surer
-        than to know them all by name.
+        Args:
+            can_share: Whether there is any hope that its cache can be shared.
+
+        Returns:
+            What a reader should know.
+
+        Raises:
+            UsageError: It is not a causal language model.
         """
-        tokens = np.arange(1, 15, dtype=np.int32)
-        rows = [Row(np.append(tokens[:10], tokens[n:]), [9, 23 - n], [1, 2]) for n in (2, 4, 6)]
-        base, nothing = tokens[:8], tokens[:0]
-        parents = (0, 0, 1)
-        try:
-            for row in rows:
-                self.score(ScoringBatch(nothing, [row]))
-            alone = [row.log_probabilities for row in rows]
-            for batch in (
-                ScoringBatch(base, rows),
-                ScoringBatch(base, rows, stem=10, parents=parents),
-                ScoringBatch(nothing, rows, stem=10, parents=parents),
-            ):
-                self.score(batch)
-                for row, expected in zip(rows, alone, strict=True):
-                    if not np.allclose(
-                        row.log_probabilities, expected, rtol=1e-2, atol=SHARING_TOLERANCE
-                    ):
-                        return False
-        except Exception:  # an engine may refuse in any way
-            return False
-        finally:
-            self.clear_cache()
-        return True
+        proofs = prove(
+            self, self.options.path, can_share=can_share, together=not self.options.exact
+        )
+        self.shares_prefix, self.shares_prompts = proofs.shares_prefix, proofs.shares_prompts
+        if not proofs.scores_together:
+            self.budget.rows = 1
+        if not proofs.generates_together:
+            self.batch_sequences = 1
+        return proofs.notes
 
     def _score_step(
         self, rows: Sequence[Row], tree: PrefixTree, step: Step

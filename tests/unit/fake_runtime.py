@@ -150,7 +150,8 @@ class FakeRuntime(TokenRuntime):
                 new: list[int] = []  # as engines do, it starts from the prompt
                 while not generation.finished:
                     new.append(self._next(generation.prompt, new))
-                    generation.push(new[-1])
+                    so_far = (*generation.prompt, *new[:-1])
+                    generation.push(new[-1], float(log_probabilities(so_far)[new[-1]]))
                     if too_large and number:  # in the middle: one text is done, another begun
                         raise OutOfMemoryError("no room")
             if too_large:
