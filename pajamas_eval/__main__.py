@@ -15,6 +15,8 @@ def main() -> None:
     over there is nothing to end. In between it meets signals itself.
     """
 
+    _open_closed_streams()
+
     def end(number: int, frame: object) -> None:
         os._exit(128 + number)
 
@@ -34,6 +36,23 @@ def main() -> None:
     finally:
         for number in met:
             signal.signal(number, signal.SIG_IGN)
+
+
+def _open_closed_streams() -> None:
+    """Where the caller closed a standard stream, what goes there goes nowhere.
+
+    Left closed, its number would be given to the next file that is opened, such as the store, and
+    what an engine prints would be written into that.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            mode = os.O_WRONLY if number else os.O_RDONLY
+            opened = os.open(os.devnull, mode)  # the lowest number that is free: this one
+            assert opened == number
+            os.set_inheritable(opened, True)
+            setattr(sys, name, os.fdopen(opened, "w" if number else "r", encoding="utf-8"))
 
 
 if __name__ == "__main__":

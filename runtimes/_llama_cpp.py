@@ -184,6 +184,13 @@ class GpuMemory:
         return self._peak
 
 
+def quantization_name(file_type: str) -> str:
+    """llama.cpp's name of what a file says it is, such as `Q4_K - Medium`."""
+    name = llama().llama_ftype_name(int(file_type)) if file_type.isdecimal() else None
+    text = name.decode().removeprefix("(guessed) ") if name else "unknown"
+    return "unknown" if text.startswith("unknown") else text
+
+
 def refuse_other_kinds(path: str, model: Any, metadata: Callable[[str], str]) -> None:
     """Raises `UsageError` for what is no causal language model; llama.cpp aborts on some of them.
 

@@ -27,6 +27,7 @@ from pajamas_eval.runtimes._llama_cpp import (
     original_context_length,
     parts_of,
     processors,
+    quantization_name,
     refuse_other_kinds,
 )
 from pajamas_eval.runtimes._llama_vocabulary import Vocabulary
@@ -131,8 +132,6 @@ class GgufRuntime(TokenRuntime):
         notes = self.prove(can_share=can_share)
         parameters = self._llama.llama_model_n_params(self._model)
         size = self._llama.llama_model_size(self._model)
-        file_type = int(self._metadata("general.file_type") or -1)
-        quantization = self._llama.llama_ftype_name(file_type)
         return Identity(
             runtime=self.name,
             path=self.options.path,
@@ -140,7 +139,7 @@ class GgufRuntime(TokenRuntime):
             size_bytes=sum(file.stat().st_size for file in self._files),
             architecture=self._metadata("general.architecture"),
             parameters=parameters,
-            quantization=quantization.decode() if quantization else "unknown",
+            quantization=quantization_name(self._metadata("general.file_type")),
             bits_per_weight=8 * size / parameters,
             dtype=f"{self.options.cache_type} cache",
             device=self.engine().device if self.options.n_gpu_layers else "CPU",

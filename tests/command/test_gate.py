@@ -87,6 +87,31 @@ def test_a_stored_result_is_judged_as_the_run_was(run: Run, tmp_path: Path) -> N
         assert (again.returncode, again.stdout) == (done.returncode, done.stdout)
 
 
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("name", "code"), [("passes", 0), ("fails", 1), ("undecided", 3)])
+def test_a_verdict_needs_nobody_who_reads_it(
+    run: Run, tmp_path: Path, name: str, code: int, closed: str
+) -> None:
+    _, out = run(name)
+    config = ROOT / "examples" / "gates" / f"{name}.toml"
+    arguments = [COMMAND, "gate", "--gate", config, "--result", out / "result.json"]
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *map(str, arguments)]
+    done = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_a_run_needs_nobody_who_reads_it(variants: Path, tmp_path: Path) -> None:
+    """What engines and the store write goes where it should, not into a stream's old number."""
+    arguments = [COMMAND, "run", variants / "demo-f16.gguf", "--benchmarks=pajamas_knowledge"]
+    arguments += ["--limit=6", f"--store={tmp_path / 'store.sqlite'}", f"--json={tmp_path / 'r'}"]
+    for _ in range(2):  # computed, then found in the store
+        shell = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *map(str, arguments)]
+        assert subprocess.run(shell, cwd=tmp_path, check=False).returncode == 0
+        assert len(read(tmp_path / "r").benchmarks[0].answer_sets[0].answers) == 6
+    verify = [COMMAND, "store", "verify", f"--store={tmp_path / 'store.sqlite'}"]
+    assert subprocess.run(verify, capture_output=True, check=False).returncode == 0
+
+
 def test_a_release_is_not_passed_by_what_was_not_run(run: Run, tmp_path: Path) -> None:
     _, out = run("passes")
     release = ROOT / "quant_configs" / "gates" / "release.toml"

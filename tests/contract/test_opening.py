@@ -233,3 +233,11 @@ def test_metal_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mx, "device_info", lambda: {"device_name": "Apple M5"})
     engine = mlx.MlxRuntime.engine()
     assert (engine.device, engine.build) == ("Metal", "Apple M5")
+
+
+@pytest.mark.parametrize(
+    ("file_type", "name"),
+    [("1", "F16"), ("15", "Q4_K - Medium"), ("", "unknown"), ("999", "unknown"), ("-1", "unknown")],
+)
+def test_a_quantization_that_llama_cpp_does_not_know_is_unknown(file_type: str, name: str) -> None:
+    assert _llama_cpp.quantization_name(file_type) == name
