@@ -139,17 +139,20 @@ def test_the_answers_hold_what_later_questions_need(demo: tuple[str, Document]) 
     assert written.finish_reasons[0] in ("stop", "end", "length")
 
 
-ROW = re.compile(r"^ (?P<label>[\w-]+) +(?P<score>\d+\.\d) \[", re.MULTILINE)
+ROW = re.compile(r"^ (?P<label>[\w-]+) +(?P<rest>\d+\.\d \[.*)$", re.MULTILINE)
 TITLE = re.compile(r"^(?P<name>pajamas_\w+): \d+ questions, \d-shot", re.MULTILINE)
+FIGURE = re.compile(r"[+−]?\d+\.\d")
+VERDICT = re.compile(r"baseline|no worse|worse|undecided")
 
 
-def figures(text: str) -> dict[tuple[str, str], float]:
-    """Score of each label in each benchmark's table."""
+def rows(text: str) -> dict[tuple[str, str], tuple[list[float], str]]:
+    """Scores, differences and their intervals, and the verdict, of each label in each table."""
     found = {}
     titles = list(TITLE.finditer(text))
     for title, end in zip(titles, [*(t.start() for t in titles[1:]), len(text)], strict=True):
         for row in ROW.finditer(text, title.end(), end):
-            found[title["name"], row["label"]] = float(row["score"])
+            figures = [float(f.replace("−", "-")) for f in FIGURE.findall(row["rest"])]
+            found[title["name"], row["label"]] = figures, VERDICT.findall(row["rest"])[0]
     return found
 
 
@@ -158,11 +161,13 @@ def test_readme_shows_what_the_demo_prints(demo: tuple[str, Document]) -> None:
     printed, _ = demo
     readme = (ROOT / "README.md").read_text("utf-8")
     quoted = readme.partition("<!-- demo -->")[2].partition("<!-- /demo -->")[0]
-    expected, actual = figures(quoted), figures(printed)
+    expected, actual = rows(quoted), rows(printed)
     assert expected.keys() == actual.keys()
     assert len(expected) == 3 * len(LABELS)
-    for key, score in expected.items():
-        assert actual[key] == pytest.approx(score, abs=2.01), key
+    for key, (figures, verdict) in expected.items():
+        assert len(figures) in ((3, 4) if verdict == "baseline" else (6, 7)), key
+        assert actual[key][0] == pytest.approx(figures, abs=2.01), key
+        assert actual[key][1] == verdict, key
 
 
 class TestSubsets:
