@@ -140,6 +140,12 @@ _question_options = _all_of(
         help="Ask through the baseline's chat template (for instruction-tuned models).",
     ),
     click.option(
+        "--template-date",
+        type=click.DateTime(["%Y-%m-%d"]),
+        callback=lambda _, __, moment: moment.date() if moment else None,
+        help="The date that a chat template is told, if it asks (default: today).",
+    ),
+    click.option(
         "--exact",
         is_flag=True,
         help="Run one sequence at a time: slow, without the noise of batching.",

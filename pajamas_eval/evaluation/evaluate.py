@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from blake3 import blake3
-
 from pajamas_eval import __version__
 from pajamas_eval.analysis.summary import summarize
 from pajamas_eval.api.benchmark import Benchmark
@@ -70,8 +68,8 @@ def evaluate(
         if config.noise_floor and models.opened[models.baseline].key.options.get("exact"):
             raise UsageError(ONE_SHAPE)
         if config.apply_chat_template:
-            template = _chat_template(models.baseline, models.settings)
-            question_sets = _question_sets(benchmarks, data, config, config.limit, template)
+            models.template = _chat_template(models.baseline, models.settings, config)
+            question_sets = _question_sets(benchmarks, data, config, config.limit, models.template)
         for label, opened in models.opened.items():
             fairness.refuse_impossible(label, opened.capabilities, question_sets)
         progress.step("comparing how the models read the questions")
@@ -102,6 +100,7 @@ class _Models:
     """The workers of a run, and what is known of their models before any is loaded.
 
     Attributes:
+        template: The baseline's, where prompts go through it.
         lost: Last words of those that died, by label; they are left out of all that follows.
     """
 
@@ -109,6 +108,7 @@ class _Models:
     lost: dict[str, str]
     opened: Mapping[str, Opened]
     readings: Mapping[str, Readings]
+    template: ChatTemplate | None = None
 
     @property
     def baseline(self) -> str:
@@ -191,17 +191,18 @@ def _question_sets(
 def _document(
     config: RunConfig, models: _Models, question_sets: Sequence[QuestionSet], fair: Fairness
 ) -> Document:
-    template = None
-    if config.apply_chat_template:
-        source = models.settings[models.baseline].chat_template or ""
-        template = blake3(source.encode("utf-8", "replace")).hexdigest()
+    template = models.template
+    options = config_of(config)
+    options["template_date"] = template.today if template and template.reads_clock else None
     return Document(
         format_version=FORMAT_VERSION,
         program_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=this_machine(),
         settings=RunSettings(
-            **config_of(config), context_length=models.context_length, template_digest=template
+            **options,
+            context_length=models.context_length,
+            template_digest=template.digest if template else None,
         ),
         baseline=models.baseline,
         models=[],
@@ -246,11 +247,16 @@ def _ask_everything(
         runner.close()
 
 
-def _chat_template(label: str, settings: Mapping[str, Settings]) -> ChatTemplate:
+def _chat_template(label: str, settings: Mapping[str, Settings], config: RunConfig) -> ChatTemplate:
     of_baseline = settings.get(label)
     if of_baseline is None or not of_baseline.chat_template:
         raise UsageError(f"{label}, the baseline, has no chat template to apply")
-    return ChatTemplate(of_baseline.chat_template, of_baseline.bos_token, of_baseline.eos_token)
+    return ChatTemplate(
+        of_baseline.chat_template,
+        of_baseline.bos_token,
+        of_baseline.eos_token,
+        config.template_date,
+    )
 
 
 def _benchmark_record(questions: QuestionSet) -> BenchmarkRecord:

@@ -4,6 +4,7 @@ import gc
 from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 from pajamas_eval.api.data import DataSource
@@ -52,6 +53,8 @@ def run_models(plan: RunPlan, places: Places, progress: Progress) -> Document:
     gc.set_threshold(100_000)  # hundreds of thousands of requests hold no cycles to look for
     if places.store and places.no_store:
         raise UsageError("--store and --no-store contradict each other")
+    if plan.apply_chat_template and plan.template_date is None:
+        plan.template_date = date.today()  # also of a run that is resumed on another day
     specs = _baseline_first(_specs(plan.models, places.folder), plan.baseline)
     names = list(dict.fromkeys(name.strip() for name in plan.benchmarks if name.strip()))
     if not names:

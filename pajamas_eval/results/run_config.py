@@ -5,6 +5,7 @@ two stored runs must have in common are all made from these fields.
 """
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
@@ -30,6 +31,7 @@ class RunConfig(msgspec.Struct, kw_only=True):
         limit: Questions per benchmark; all by default.
         shots: Few-shot examples; each benchmark's own number by default.
         apply_chat_template: Ask through the baseline's chat template.
+        template_date: The date that chat templates are told; by default the day of the run.
         exact: Run one sequence at a time.
         confidence: Of every interval and verdict.
         margins: Losses that a variant may have and still be no worse, each in its unit.
@@ -43,6 +45,7 @@ class RunConfig(msgspec.Struct, kw_only=True):
     limit: Annotated[Count | None, NO_EFFECT] = None
     shots: Annotated[Annotated[int, Meta(ge=0)] | None, AFFECTS_ANSWERS] = None
     apply_chat_template: Annotated[bool, AFFECTS_ANSWERS] = False
+    template_date: Annotated[date | None, NO_EFFECT] = None
     exact: Annotated[bool, AFFECTS_ANSWERS] = False
     confidence: Annotated[Confidence, NO_EFFECT] = 0.95
     margins: Annotated[tuple[Margin, ...], NO_EFFECT] = ()
@@ -80,10 +83,12 @@ class RunSettings(RunConfig, kw_only=True, forbid_unknown_fields=True):
         context_length: Tokens per sequence, the least of all models' own; nothing where none is
             known.
         template_digest: Of the baseline's chat template, if prompts went through it.
+        template_date: What it was told, if it asked.
     """
 
     context_length: Annotated[int | None, AFFECTS_ANSWERS] = None
     template_digest: Annotated[str | None, AFFECTS_ANSWERS] = None
+    template_date: Annotated[date | None, AFFECTS_ANSWERS] = None
 
 
 def config_of(options: RunConfig) -> dict[str, Any]:

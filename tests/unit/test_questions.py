@@ -5,6 +5,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -404,7 +405,46 @@ def test_a_template_that_is_no_jinja() -> None:
     ],
 )
 def test_a_template_finds_what_transformers_would_give_it(source: str, text: str) -> None:
-    assert ChatTemplate(source, "", "").render([{"role": "user", "content": "u"}]) == text
+    chat = ChatTemplate(source + "|{{ messages[0]['content'] }}", "", "")
+    assert chat.render([{"role": "user", "content": "u"}]) == f"{text}|u"
+
+
+PARTS = """\
+{% for message in messages %}<{{ message.role }}>{% for part in message.content %}
+{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}
+{% endfor %}<assistant>"""
+
+
+def test_a_template_of_parts_is_given_parts(tmp_path: Path) -> None:
+    data = write(tmp_path / "mmlu", test=[mmlu_row("anatomy", f"Where {i}?") for i in range(2)])
+    plain = texts(prepare(Mmlu("mmlu_anatomy"), data, chat=ChatTemplate(TEMPLATE, "", "")))
+    asked = texts(prepare(Mmlu("mmlu_anatomy"), data, chat=ChatTemplate(PARTS, "", "")))
+    assert asked == plain
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "hello",
+        "{{ messages[0].content[:3] }}",
+        "{% for m in messages %}{{ m.text }}{% endfor %}",
+        "{{ messages[-1].content }}",
+    ],
+)
+def test_a_template_that_leaves_a_question_out_is_refused(source: str) -> None:
+    turns = [{"role": "user", "content": "first?"}, {"role": "assistant", "content": "yes"}]
+    with pytest.raises(UsageError, match="leaves the question out of the prompt"):
+        ChatTemplate(source, "", "").render([*turns, {"role": "user", "content": "second?"}])
+
+
+def test_a_template_is_told_the_date_it_is_given() -> None:
+    source = "{{ strftime_now('%d %b %Y %H:%M') }}{{ messages[0].content }}"
+    chat = ChatTemplate(source, "", "", date(2026, 2, 3))
+    assert not chat.reads_clock
+    assert chat.render([{"role": "user", "content": "?"}]) == "03 Feb 2026 00:00?"
+    assert chat.reads_clock
+    today = ChatTemplate(source, "", "").render([{"role": "user", "content": "?"}])
+    assert today == date.today().strftime("%d %b %Y 00:00?")
 
 
 # -- data ----------------------------------------------------------------------------------

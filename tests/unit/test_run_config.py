@@ -32,6 +32,7 @@ def test_what_two_runs_must_have_in_common() -> None:
         "seed",
         "shots",
         "apply_chat_template",
+        "template_date",
         "exact",
         "until_decided",
         "context_length",
