@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         prefix_tokens: Tokens in front of every text, normally BOS or nothing.
         bos_token: Text of the BOS token, empty if there is none.
         eos_token: Text of the end token, empty if there is none.
+        end_tokens: Texts of all tokens that end a text that is generated.
         chat_template: The model's own Jinja template, if it has one.
     """
 
@@ -33,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     prefix_tokens: tuple[int, ...] = ()
     bos_token: str = ""
     eos_token: str = ""
+    end_tokens: tuple[str, ...] = ()
     chat_template: str | None = None
 
 

@@ -8,13 +8,16 @@ from blake3 import blake3
 from pajamas_eval.analysis.tokenization import bos_mismatch
 from pajamas_eval.api.benchmark import Benchmark
 from pajamas_eval.api.identity import Settings
-from pajamas_eval.api.requests import Request
+from pajamas_eval.api.requests import GenerateUntil, Request
 from pajamas_eval.api.runtime import Capabilities
 from pajamas_eval.errors import UsageError
 from pajamas_eval.questions.prepare import QuestionSet
 from pajamas_eval.results.document import Fairness, TokenCheck, TokenDifference
 from pajamas_eval.workers.messages import Opened, Readings
 from pajamas_eval.workers.worker import Worker
+
+_SHOWN = 5
+"""Tokens that are named."""
 
 _AT_ONCE = 1000
 """Requests tokenized in one message."""
@@ -72,12 +75,11 @@ def check(
     for questions in question_sets:
         for question in questions.questions:
             hashes.update(question.prompt_hash.encode())
-    lengths = {
-        worker.label: settings.context_length
-        for worker in workers
-        if (settings := opened[worker.label].settings) and settings.context_length is not None
-    }
-    return Fairness(prompt_digest=hashes.hexdigest(), tokens=checks, notes=_notes(lengths))
+    settings = {w.label: s for w in workers if (s := opened[w.label].settings)}
+    notes = [*_context_lengths(settings)]
+    if any(GenerateUntil in questions.benchmark.request_types for questions in question_sets):
+        notes += _end_tokens(baseline.label, settings)
+    return Fairness(prompt_digest=hashes.hexdigest(), tokens=checks, notes=notes)
 
 
 def _compare_readings(
@@ -148,11 +150,29 @@ def _refuse_bos_mismatch(
                 raise UsageError(bos_mismatch(baseline.label, variant.label, ours, theirs))
 
 
-def _notes(lengths: Mapping[str, int]) -> list[str]:
-    if len(set(lengths.values())) <= 1:
-        return []
-    shortest = min(lengths, key=lambda label: lengths[label])
-    return [
-        f"context lengths differ; all models use {lengths[shortest]} tokens, "
-        f"the limit of {shortest}"
-    ]
+def _context_lengths(settings: Mapping[str, Settings]) -> Iterator[str]:
+    lengths = {
+        label: s.context_length for label, s in settings.items() if s.context_length is not None
+    }
+    if len(set(lengths.values())) > 1:
+        shortest = min(lengths, key=lambda label: lengths[label])
+        yield (
+            f"context lengths differ; all models use {lengths[shortest]} tokens, "
+            f"the limit of {shortest}"
+        )
+
+
+def _end_tokens(baseline: str, settings: Mapping[str, Settings]) -> Iterator[str]:
+    """Tokens that end a text in one of two models only: the same weights write other texts then."""
+    if baseline not in settings:
+        return
+    ours = settings[baseline].end_tokens
+    for label, of_variant in settings.items():
+        theirs = of_variant.end_tokens
+        for only, other, tokens in (
+            (label, baseline, [token for token in theirs if token not in ours]),
+            (baseline, label, [token for token in ours if token not in theirs]),
+        ):
+            if tokens:
+                shown = ", ".join(map(repr, tokens[:_SHOWN])) + ("…" if tokens[_SHOWN:] else "")
+                yield f"{only} ends its texts at {shown}, where {other} goes on"

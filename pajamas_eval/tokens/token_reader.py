@@ -62,6 +62,10 @@ class TokenReader(TextRuntime):
             prefix_tokens=self.prefix_tokens,
             bos_token=self.bos_token,
             eos_token=self.eos_token,
+            end_tokens=tuple(
+                self.decode([token], keep_special=True) or f"token {token}"
+                for token in sorted(self.eos_token_ids)
+            ),
             chat_template=self.chat_template,
         )
 

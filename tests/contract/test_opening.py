@@ -241,3 +241,16 @@ def test_metal_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_quantization_that_llama_cpp_does_not_know_is_unknown(file_type: str, name: str) -> None:
     assert _llama_cpp.quantization_name(file_type) == name
+
+
+def test_all_engines_end_the_demo_models_texts_alike(original: Path, variants: Path) -> None:
+    ends = {
+        opened(name, path).settings.end_tokens
+        for name, path in (
+            ("hf", original),
+            ("gguf", variants / "demo-f16.gguf"),
+            ("mlx", variants / "demo-mlx"),
+        )
+    }
+    assert len(ends) == 1
+    assert all(ends.pop())

@@ -79,6 +79,7 @@ class Stub:
         settings = Settings(
             context_length=self.options.get("context_length", 64),  # type: ignore[arg-type]
             prefix_tokens=self.prefix,
+            end_tokens=self.options.get("ends", ("</s>",)),  # type: ignore[arg-type]
             chat_template=self.options.get("template"),  # type: ignore[arg-type]
         )
         capabilities = Capabilities(frozenset(kinds))  # type: ignore[call-overload]
@@ -511,6 +512,20 @@ def test_all_models_use_the_least_context_length(data: DataSource, stubs: list[S
     assert document.fairness.notes == [
         "context lengths differ; all models use 32 tokens, the limit of b"
     ]
+
+
+def test_end_tokens_that_one_model_has_alone_are_named(data: DataSource, stubs: list[Stub]) -> None:
+    models = [
+        model("a", ends=("</s>", "<|end|>")),
+        model("b", ends=("<|end|>", "</s>")),
+        model("c", ends=("</s>", *"123456")),
+    ]
+    assert ask(data, *models).fairness.notes == [
+        "c ends its texts at '1', '2', '3', '4', '5'…, where a goes on",
+        "a ends its texts at '<|end|>', where c goes on",
+    ]
+    choices = ask(data, *models, benchmarks=[Mmlu("mmlu_anatomy")])
+    assert choices.fairness.notes == []
 
 
 def test_the_digest_of_the_prompts_tells_runs_apart(data: DataSource) -> None:
