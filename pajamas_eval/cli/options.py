@@ -116,6 +116,18 @@ def run_options(
     )
 
 
+def _store_in_its_place(
+    ctx: click.Context, param: click.Parameter, path: Path | None
+) -> Path | None:
+    """The path given; where there is none, a store of former versions is moved first, and said."""
+    if path is None and not ctx.resilient_parsing:
+        from pajamas_eval.store import move_former
+
+        if message := move_former():
+            click.echo(message, err=True)
+    return path
+
+
 _question_options = _all_of(
     click.option(
         "--shots",
@@ -161,14 +173,16 @@ _place_options = _all_of(
     click.option(
         "--store",
         type=FilePath(),
-        help="Where responses are kept (default: $PAJAMAS_EVAL_STORE, else the user's cache).",
+        callback=_store_in_its_place,
+        help="Where answers are kept (default: $PAJAMAS_EVAL_STORE, else the user's data folder).",
     ),
     click.option("--no-store", is_flag=True, help="Compute everything anew, and keep nothing."),
 )
 store_option = click.option(
     "--store",
     type=FilePath(),
-    help="The store (default: $PAJAMAS_EVAL_STORE, else the user's cache).",
+    callback=_store_in_its_place,
+    help="The store (default: $PAJAMAS_EVAL_STORE, else the user's data folder).",
 )
 resume_option = click.option(
     "--resume", type=int, metavar="RUN", help="Go on with an earlier run; see `runs`."

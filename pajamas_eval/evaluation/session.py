@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+import msgspec
+
 from pajamas_eval.api.data import DataSource
 from pajamas_eval.errors import UsageError, suggestion
 from pajamas_eval.evaluation.evaluate import evaluate
@@ -54,7 +56,8 @@ def run_models(plan: RunPlan, places: Places, progress: Progress) -> Document:
     if places.store and places.no_store:
         raise UsageError("--store and --no-store contradict each other")
     if plan.apply_chat_template and plan.template_date is None:
-        plan.template_date = date.today()  # also of a run that is resumed on another day
+        # A run that is resumed on another day keeps it.
+        plan = msgspec.structs.replace(plan, template_date=date.today())
     specs = _baseline_first(_specs(plan.models, places.folder), plan.baseline)
     names = list(dict.fromkeys(name.strip() for name in plan.benchmarks if name.strip()))
     if not names:

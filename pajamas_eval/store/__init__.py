@@ -6,9 +6,10 @@ part of it.
 """
 
 from pajamas_eval.store.json_lines import export
+from pajamas_eval.store.location import default_path, move_former
 from pajamas_eval.store.maintenance import info, prune
 from pajamas_eval.store.runs import Run, Runs, RunState
-from pajamas_eval.store.store import Store, default_path
+from pajamas_eval.store.store import Store
 from pajamas_eval.store.verification import verify
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "default_path",
     "export",
     "info",
+    "move_former",
     "prune",
     "verify",
 ]

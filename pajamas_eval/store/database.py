@@ -1,11 +1,13 @@
 """One SQLite file: how it is opened, how it is written, and its errors in words."""
 
+import fcntl
 import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from pajamas_eval.errors import PajamasError, StoreError, UsageError
 from pajamas_eval.store.schema import MIGRATIONS, Migration, check, migrate
@@ -116,6 +118,7 @@ class Database:
     def _execute(self, statement: str, timeout: float | None = None) -> sqlite3.Cursor:
         """Executes what another process may be in the way of; waits so that signals are met."""
         deadline = time.monotonic() + (BUSY_SECONDS if timeout is None else timeout)
+        waited = False
         while True:
             try:
                 return self._connection.execute(statement)
@@ -123,6 +126,9 @@ class Database:
                 busy = (error.sqlite_errorcode or 0) & 0xFF == sqlite3.SQLITE_BUSY
                 if not busy or time.monotonic() > deadline:
                     raise
+                if not waited:  # to SQLite a lock that cannot be had is one that another has
+                    _refuse_without_locks(self.path)
+                waited = True
                 time.sleep(0.01)
 
     @contextmanager
@@ -149,6 +155,21 @@ class Database:
             raise explanation(error, self.path) from None
         except UnicodeDecodeError as error:  # of a text in the file, or of what SQLite quotes
             raise damage(self.path, str(error)) from None
+
+
+def _refuse_without_locks(path: Path) -> None:
+    """Raises `UsageError` where the file system has no locks, as some network ones.
+
+    Another file is tried: to close one drops every lock that this process has on it.
+    """
+    with suppress(PermissionError, FileNotFoundError), TemporaryFile(dir=path.parent) as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                f"the file system of the response store {path} has no locks ({error.strerror}); "
+                "name another place with --store or PAJAMAS_EVAL_STORE, or use --no-store"
+            ) from None
 
 
 def explanation(error: sqlite3.Error, path: Path) -> PajamasError:

@@ -1,14 +1,11 @@
 """The store itself: responses by their keys."""
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-from platformdirs import user_cache_path
 
 from pajamas_eval.api.answer_key import AnswerKey
 from pajamas_eval.api.requests import Response
@@ -22,12 +19,6 @@ DAMAGE = (ValueError, TypeError, OverflowError, RecursionError)
 
 _AT_ONCE = 1000
 """Keys of one look-up; SQLite takes up to 32,766."""
-
-
-def default_path() -> Path:
-    """`PAJAMAS_EVAL_STORE` where it is set, else a file in the user's cache folder."""
-    chosen = os.environ.get("PAJAMAS_EVAL_STORE")
-    return Path(chosen) if chosen else user_cache_path("pajamas-eval") / "responses.sqlite"
 
 
 class Store:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -208,8 +209,15 @@ exact = true
     assert ran.paths == ["sub/two.gguf", "sub/one.gguf", "org/name"]
     assert ran.benchmarks == ["mmlu", "gsm8k"]
     assert ran.folder == Path("sub/sets")
+    assert isinstance(ran.config.template_date, date), "a chat template is told one date"
     assert ran.config == RunConfig(
-        limit=50, shots=2, seed=7, apply_chat_template=True, exact=True, margins=(Margin(5.0),)
+        limit=50,
+        shots=2,
+        seed=7,
+        apply_chat_template=True,
+        template_date=ran.config.template_date,
+        exact=True,
+        margins=(Margin(5.0),),
     )
 
 

@@ -1,7 +1,6 @@
 """Responses come back exactly as they were stored, and only for the very same key."""
 
 import math
-import os
 import struct
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from pajamas_eval.api.answer_key import AnswerKey
 from pajamas_eval.api.requests import FinishReason, GenerationResult, LogLikelihoodResult, Response
 from pajamas_eval.api.results import Failure
 from pajamas_eval.errors import UsageError
-from pajamas_eval.store import Store, default_path, info
+from pajamas_eval.store import Store, info
 from pajamas_eval.store.codec import decode, encode
 
 IDENTITY = AnswerKey(
@@ -183,14 +182,6 @@ def test_a_model_is_known_once_and_by_its_last_label(store: Store) -> None:
 
 
 # -- where it lies -------------------------------------------------------------------------
-
-
-def test_the_path_is_the_users_or_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PAJAMAS_EVAL_STORE", "some/where.sqlite")
-    assert default_path() == Path("some/where.sqlite")
-    monkeypatch.setenv("PAJAMAS_EVAL_STORE", "")
-    monkeypatch.setenv("XDG_CACHE_HOME", os.sep + "cache")
-    assert default_path().parts[-2:] == ("pajamas-eval", "responses.sqlite")
 
 
 def test_folders_are_made(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Processes are killed, disks are full, files are locked: what was stored stays, and is sound."""
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import random
@@ -84,6 +86,20 @@ def test_a_store_that_stays_locked_is_named(store: Store, monkeypatch: pytest.Mo
             with pytest.raises(RunError, match="is locked: another process"):
                 Store.open(store.database.path)
         assert other.put(run, model, [(key(1), response(1))]) == 1
+
+
+def test_a_file_system_without_locks_is_named_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    with store.database.writing():
+        monkeypatch.setattr(fcntl, "lockf", no_locks)
+        before = time.monotonic()
+        with pytest.raises(UsageError, match=r"has no locks .*--store .*--no-store"):
+            Store.open(store.database.path)
+        assert time.monotonic() - before < database.BUSY_SECONDS / 4
 
 
 # -- kill -9 -------------------------------------------------------------------------------
