@@ -90,6 +90,7 @@ class Gsm8k(Benchmark[WordProblem]):
                 "exact_match_flexible": float(normalize(flexible) == gold),
             },
             prediction=normalize(strict),
+            predictions={"exact_match_flexible": normalize(flexible)},
             parsed=strict != INVALID,
         )
 

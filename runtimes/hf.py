@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,11 @@ from numpy.typing import NDArray
 from pajamas_eval.api.identity import Engine, Identity
 from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
+from pajamas_eval.runtimes._hf_quantization import (
+    parameter_count,
+    quantization_name,
+    quantizer_version,
+)
 from pajamas_eval.tokens.generation import Generation
 from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.prefix_tree import Budget
@@ -60,7 +65,7 @@ class HfRuntime(FolderRuntime):
         super().__init__(options)
         self._refuse_other_kinds()
         self._quantization = self.config.get("quantization_config") or {}
-        versions = engine.versions | _quantizer_version(self._quantization)
+        versions = engine.versions | quantizer_version(self._quantization)
         this = Engine(versions, self.device, _hardware(self.device))
         self.engine = lambda: this  # type: ignore[method-assign]
 
@@ -122,7 +127,7 @@ class HfRuntime(FolderRuntime):
         self.clear_cache()
         self._gathers = self._gathers_rightly()
         notes = self.prove()
-        parameters = sum(p.numel() for p in self.model.parameters())
+        parameters = parameter_count(self.model, self.options.trust_remote_code)
         size = sum(file.stat().st_size for file in self.files)
         stored = self.config.get("dtype") or self.config.get("torch_dtype") or "unknown"
         return Identity(
@@ -132,7 +137,7 @@ class HfRuntime(FolderRuntime):
             size_bytes=size,
             architecture=(self.config.get("architectures") or ["unknown"])[0],
             parameters=parameters,
-            quantization=str(self._quantization.get("quant_method", stored)),
+            quantization=quantization_name(self._quantization) or str(stored),
             bits_per_weight=8 * size / parameters,
             dtype=str(self.model.dtype).removeprefix("torch."),
             device=self.device,
@@ -332,29 +337,6 @@ class HfRuntime(FolderRuntime):
         if self.device == "cpu" and not self._quantization:
             return torch.float32
         return "auto"
-
-
-_QUANTIZER_PACKAGES = {
-    "awq": "gptqmodel",
-    "eetq": "kernels",
-    "fp8": "kernels",
-    "gptq": "gptqmodel",
-    "mxfp4": "kernels",
-    "mxfp8": "kernels",
-    "nvfp4": "kernels",
-    "quanto": "optimum-quanto",
-}
-"""Packages that compute quantized models, where they are not named like the method."""
-
-
-def _quantizer_version(quantization: dict[str, Any]) -> dict[str, str]:
-    """The package that computes a model quantized so, with its version, if one is installed."""
-    method = str(quantization.get("quant_method", ""))
-    package = _QUANTIZER_PACKAGES.get(method, method)
-    try:
-        return {package: version(package)} if package else {}
-    except PackageNotFoundError:  # transformers does without, or will say what is missing
-        return {}
 
 
 def _device(asked: str) -> str:

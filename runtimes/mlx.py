@@ -5,6 +5,7 @@ import ctypes.util
 import importlib.util
 import resource
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -78,7 +79,7 @@ class MlxRuntime(FolderRuntime):
             ) from None
         parameters = mlx.utils.get_total_parameters(self.model)
         bits = mlx.utils.compute_bits_per_weight(self.model)
-        quantization = self.config.get("quantization") or {}
+        quantization = _quantization(self.model)
         stored = _float_types(self.model)
         notes = []
         if not mx.metal.is_available() and (quantization or stored != "float32"):
@@ -95,11 +96,7 @@ class MlxRuntime(FolderRuntime):
             size_bytes=sum(file.stat().st_size for file in self.files),
             architecture=str(self.config.get("model_type", "unknown")),
             parameters=parameters,
-            quantization=(
-                f"{quantization.get('bits')}-bit, groups of {quantization.get('group_size')}"
-                if quantization
-                else stored
-            ),
+            quantization=quantization or stored,
             bits_per_weight=bits,
             dtype=_float_types(self.model),
             device=self.engine().device,
@@ -285,6 +282,22 @@ def _float_types(model: Any) -> str:
 
     names = {str(v.dtype).removeprefix("mlx.core.") for _, v in tree_flatten(model.parameters())}
     return "/".join(sorted(name for name in names if "float" in name))
+
+
+def _quantization(model: Any) -> str:
+    """What its layers are quantized to, the most weights first; empty if none is.
+
+    For example `4-bit, groups of 64`, `mxfp4, groups of 32` or `2-bit and 6-bit, groups of 64`.
+    """
+    weights: Counter[str] = Counter()
+    groups: set[int] = set()
+    for module in model.modules():
+        if bits := getattr(module, "bits", None):
+            mode = getattr(module, "mode", "affine")
+            weights[f"{bits}-bit" if mode == "affine" else mode] += module.weight.nbytes / bits
+            groups.add(module.group_size)
+    names = " and ".join(name for name, _ in weights.most_common())
+    return f"{names}, groups of {' and '.join(map(str, sorted(groups)))}" if names else ""
 
 
 def _memory_error(error: RuntimeError) -> Exception:

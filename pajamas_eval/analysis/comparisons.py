@@ -118,7 +118,7 @@ def _changed_wrong(metric: Metric, base: AnswerSet, answers: AnswerSet) -> int:
     return sum(
         theirs.scores[metric.name] != right
         and ours.scores[metric.name] != right
-        and theirs.prediction != ours.prediction
+        and theirs.prediction_by(metric.name) != ours.prediction_by(metric.name)
         for theirs, ours in both_asked(base, answers)
         if theirs.error is None and ours.error is None
     )

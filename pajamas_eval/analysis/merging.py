@@ -33,12 +33,18 @@ def merged(
     if not any(records):
         raise UsageError("not comparable: the runs have no benchmark in common")
     chosen = _baseline(documents, labels, baseline)
+    lengths = [n for _, d in documents if (n := d.settings.context_length) is not None]
     document = Document(
         format_version=first.format_version,
         program_version=first.program_version,
         created=first.created,
         machine=first.machine,
-        settings=replace(first.settings, margins=config.margins, confidence=config.confidence),
+        settings=replace(
+            first.settings,
+            margins=config.margins,
+            confidence=config.confidence,
+            context_length=min(lengths, default=None),
+        ),
         baseline=chosen,
         models=[],
         fairness=Fairness(prompt_digest=first.fairness.prompt_digest, tokens=[], notes=[]),
@@ -57,11 +63,26 @@ def _refuse_other_settings(documents: Sequence[tuple[str, Document]]) -> None:
     for name, document in documents[1:]:
         for setting in settings_that_affect_answers():
             ours, theirs = getattr(first.settings, setting), getattr(document.settings, setting)
-            if ours != theirs:
-                raise UsageError(
-                    f"not comparable: {_said(setting, ours)} in {first_name} and "
-                    f"{_said(setting, theirs)} in {name}"
-                )
+            if ours == theirs or (setting == "context_length" and _all_fits(first, document)):
+                continue
+            raise UsageError(
+                f"not comparable: {_said(setting, ours)} in {first_name} and "
+                f"{_said(setting, theirs)} in {name}"
+            )
+
+
+def _all_fits(*documents: Document) -> bool:
+    """Whether every text fitted into its context, so that a longer one would change nothing."""
+    return not any(
+        # A text in several windows has more tokens than one holds; the last token is not run.
+        part.truncated_tokens or part.prompt_tokens + part.token_count > length + 1
+        for document in documents
+        for length in [document.settings.context_length or 0]
+        for record in document.benchmarks
+        for answers in record.answer_sets
+        for answer in answers.answers
+        for part in answer.parts
+    )
 
 
 def _baseline(
@@ -113,6 +134,12 @@ def _notes(document: Document, documents: Sequence[tuple[str, Document]]) -> Ite
             yield (
                 f"{name} ran with pajamas-eval {source.program_version}, {first_name} with "
                 f"{first.program_version}"
+            )
+        lengths = source.settings.context_length, first.settings.context_length
+        if lengths[0] != lengths[1]:
+            yield (
+                f"{name} had a context of {lengths[0]} tokens, {first_name} of {lengths[1]}; "
+                "every text fitted into both"
             )
         if _hardware(source) != _hardware(first):
             yield f"{name} ran on another machine: {source.machine.processor}"

@@ -7,7 +7,7 @@ from pajamas_eval.results.document import AnswerSet, Document, LaterRounds, Toke
 
 
 def stored_token_checks(document: Document) -> Iterator[TokenCheck]:
-    """What the digests of all tokens say of each variant: all the same, or not.
+    """What the digests of all readings say of each variant.
 
     Raises:
         UsageError: A variant has the baseline's vocabulary and reads the questions with another
@@ -18,11 +18,11 @@ def stored_token_checks(document: Document) -> Iterator[TokenCheck]:
             continue
         identical = total = unknown = 0
         for theirs, ours in _both(document, model.label):
-            total += ours.requests
-            unread = max(ours.unknown_readings, theirs.unknown_readings)
-            unknown += unread
-            if ours.token_digest == theirs.token_digest:
-                identical += ours.requests - unread
+            # A model that was lost before it read anything has none.
+            for a, b in zip(theirs.reading_digests, ours.reading_digests, strict=False):
+                total += 1
+                unknown += not (a and b)
+                identical += bool(a) and a == b
         if identical + unknown < total:
             _refuse_other_prefix(document, model.label)
         yield TokenCheck(label=model.label, identical=identical, total=total, unknown=unknown)

@@ -40,12 +40,14 @@ class Score:
         prediction: What the model answered: the index of a choice, or the extracted text.
         parsed: Whether an answer could be made out at all.
         weights: Weight of the doc in metrics of kind `ratio`, such as its words; 1 by default.
+        predictions: By the name of a further metric, where the model's answer is another by it.
     """
 
     metrics: Mapping[str, float]
     prediction: str
     parsed: bool = True
     weights: Mapping[str, float] = field(default_factory=dict)
+    predictions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Conversation(Protocol):

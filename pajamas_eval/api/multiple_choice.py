@@ -59,6 +59,7 @@ class MultipleChoice(Benchmark[ChoiceDoc]):
         return Score(
             metrics={name: float(pick == doc.gold) for name, pick in picks.items()},
             prediction=str(picks[names[0]]),
+            predictions={name: str(picks[name]) for name in names[1:]},
         )
 
     def gold(self, doc: ChoiceDoc) -> str:

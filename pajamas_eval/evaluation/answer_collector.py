@@ -13,6 +13,9 @@ from pajamas_eval.questions.prepare import Question, QuestionSet, prompt_hash
 from pajamas_eval.results.document import AnswerRecord, AnswerSet
 from pajamas_eval.workers.messages import Readings
 
+_READING_BYTES = 6
+"""Of a reading's digest: of 10^6 that differ, one passes for equal with a probability of 4e-9."""
+
 NOT_REACHED = "the model did not get to this question"
 
 
@@ -147,7 +150,6 @@ class AnswerCollector:
         """All answers in the questions' order; what is missing is an error."""
         digests = self._batch_digests
         batch_digest = digests[0] if len(digests) == 1 else _digest(digests)
-        fingerprints = self._readings.fingerprints
         return AnswerSet(
             label=label,
             answers=list(self._answers()),
@@ -160,9 +162,10 @@ class AnswerCollector:
             batch_digest="" if self.cached_responses else batch_digest,
             notes=list(self._usage.notes),
             cached_responses=self.cached_responses,
-            requests=len(fingerprints),
-            token_digest=blake3(b"".join(fingerprints)).hexdigest(),
-            unknown_readings=len(self._readings.unknown),
+            reading_digests=[
+                "" if place in self._readings.unknown else fingerprint[:_READING_BYTES].hex()
+                for place, fingerprint in enumerate(self._readings.fingerprints)
+            ],
         )
 
     def _answers(self) -> Iterator[AnswerRecord]:
@@ -197,4 +200,7 @@ def _answer(question: Question, threads: Sequence[_Thread]) -> AnswerRecord:
         score = question.score(answer.parts)
         answer.scores, answer.weights = dict(score.metrics), dict(score.weights)
         answer.prediction, answer.parsed = score.prediction, score.parsed
+        answer.predictions = {
+            name: said for name, said in score.predictions.items() if said != score.prediction
+        }
     return answer

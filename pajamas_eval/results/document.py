@@ -50,6 +50,7 @@ class AnswerRecord(Record, omit_defaults=True):
         scores: Value of each metric; empty where there was an error.
         weights: Of the question in metrics of kind `ratio`, where they are not 1.
         prediction: What the model answered, in the benchmark's own form.
+        predictions: By the name of a further metric, where the model's answer is another by it.
         parsed: Whether an answer could be made out in a generated text.
         parts: Results of its requests, in their order; those that failed are left out.
         later_prompts: Digests of the requests of its later rounds, which depend on its answers.
@@ -63,6 +64,11 @@ class AnswerRecord(Record, omit_defaults=True):
     error: str | None = None
     parts: list[Response] = []
     later_prompts: list[str] = []
+    predictions: dict[str, str] = {}
+
+    def prediction_by(self, metric: str) -> str | None:
+        """What the model answered, as that metric sees it."""
+        return self.predictions.get(metric, self.prediction)
 
     @property
     def log_probabilities(self) -> list[float]:
@@ -100,9 +106,8 @@ class AnswerSet(Record):
         batch_digest: Of what was run together: with equal ones, an engine on the same machine gives
             the same bits. Empty where some of the responses were stored before.
         cached_responses: Those that an earlier run had stored; the costs are those of the others.
-        requests: Those of the first round of all questions, asked or not.
-        token_digest: Of them as the model reads them: equal ones were read alike.
-        unknown_readings: How many of them the runtime cannot tell how it reads.
+        reading_digests: How the model reads each request of the first round of all questions,
+            asked or not: with equal ones, two models read it alike. Empty where that is unknown.
     """
 
     label: str
@@ -116,9 +121,7 @@ class AnswerSet(Record):
     batch_digest: str
     notes: list[str]
     cached_responses: int = 0
-    requests: int = 0
-    token_digest: str = ""
-    unknown_readings: int = 0
+    reading_digests: list[str] = []
 
 
 class QuestionRecord(Record):

@@ -15,9 +15,10 @@ def _from_3(document: dict[str, Any]) -> None:
     for record in document["benchmarks"]:
         record["metrics"] = [{"name": name} for name in record["metrics"]]
         for answers in record["answer_sets"]:
-            _rename(
-                answers, packing="batch_digest", reused="cached_responses", tokens="token_digest"
-            )
+            _rename(answers, packing="batch_digest", reused="cached_responses")
+            # One digest of all tells nothing of one.
+            answers["reading_digests"] = [""] * answers.pop("requests", 0)
+            answers.pop("tokens", None)
             for answer in answers["answers"]:
                 if answer.get("log_probabilities"):
                     record["has_choices"] = True

@@ -13,7 +13,7 @@ import pytest
 from pajamas_eval.api.identity import Engine
 from pajamas_eval.errors import UsageError
 from pajamas_eval.models.registry import open_runtime
-from pajamas_eval.runtimes import _llama_cpp, gguf, hf, mlx
+from pajamas_eval.runtimes import _hf_quantization, _llama_cpp, gguf, mlx
 from pajamas_eval.tokens.token_runtime import TokenRuntime
 
 
@@ -144,7 +144,9 @@ def test_the_package_that_computes_a_quantized_model_is_a_part_of_the_engine(
 ) -> None:
     plain = opened("hf", folder).engine().versions
     installed = {"bitsandbytes": "0.50.2", "gptqmodel": "7.0"}
-    monkeypatch.setattr(hf, "version", lambda package: installed.get(package) or version(package))
+    monkeypatch.setattr(
+        _hf_quantization, "version", lambda package: installed.get(package) or version(package)
+    )
     config = json.loads((folder / "config.json").read_text())
     for method, added in (
         ("bitsandbytes", {"bitsandbytes": "0.50.2"}),

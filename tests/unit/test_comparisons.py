@@ -331,6 +331,21 @@ def test_a_wrong_answer_that_became_another_wrong_one_is_no_flip_and_is_counted(
     assert (found.changed_wrong, found.gains, found.losses) == (3, 1, 1)
 
 
+def test_each_metric_counts_the_wrong_answers_that_it_sees_itself() -> None:
+    """The most probable choice may stay while the most probable per character changes."""
+    base, q4 = answers("base", wrong=3), answers("q4", wrong=3)
+    for answer in (*base.answers, *q4.answers):
+        answer.scores = {"acc": answer.scores["acc"], "acc_norm": answer.scores["acc"]}
+    q4.answers[0].predictions = {"acc_norm": "3"}
+    q4.answers[1].predictions = {"acc_norm": "3"}
+    q4.answers[2].prediction = "2"
+    made = document([base, q4])
+    made.benchmarks[0].metrics.append(Metric("acc_norm"))
+    assert [c.changed_wrong for c in computed(made).comparisons] == [1, 3]
+    q4.answers[2].predictions = {"acc_norm": base.answers[2].prediction or ""}
+    assert [c.changed_wrong for c in computed(made).comparisons] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("losses", "unanswered", "further"),
     [
