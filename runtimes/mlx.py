@@ -7,6 +7,7 @@ import resource
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -46,13 +47,9 @@ class MlxRuntime(FolderRuntime):
     def __init__(self, options: MlxOptions) -> None:
         super().__init__(options)
         brings_code = self.options.trust_remote_code and self.config.get("model_file")
-        try:
-            if not brings_code:
+        if not brings_code:
+            with self._refusals("loaded"):
                 _mlx().utils._get_classes(self.config)
-        except Exception as error:  # mlx-lm raises many kinds for what it does not know
-            raise UsageError(
-                f"{self.folder} cannot be loaded by mlx-lm: {first_line(error)}"
-            ) from None
 
     @classmethod
     def engine(cls) -> Engine:
@@ -69,14 +66,10 @@ class MlxRuntime(FolderRuntime):
         mx = mlx.mx
         from pajamas_eval.runtimes._mlx_head import HeadTap
 
-        try:
+        with self._refusals("loaded"):
             self.model, _ = mlx.utils.load_model(
                 self.folder, trust_remote_code=self.options.trust_remote_code
             )
-        except Exception as error:  # mlx-lm raises many kinds for broken weights
-            raise UsageError(
-                f"{self.folder} cannot be loaded by mlx-lm: {first_line(error)}"
-            ) from None
         parameters = mlx.utils.get_total_parameters(self.model)
         bits = mlx.utils.compute_bits_per_weight(self.model)
         quantization = _quantization(self.model)
@@ -84,7 +77,8 @@ class MlxRuntime(FolderRuntime):
         notes = []
         if not mx.metal.is_available() and (quantization or stored != "float32"):
             notes.append(self._make_exact_on_cpu())
-        self._head = HeadTap(self.model)
+        with self._refusals("run"):
+            self._head = HeadTap(self.model)
         self.clear_cache()
         # A state without positions is changed where it stands: it can be neither kept nor padded.
         caches = _mlx().cache.make_prompt_cache(self.model)
@@ -227,6 +221,19 @@ class MlxRuntime(FolderRuntime):
         if not mx.metal.is_available():
             return 0
         return max(0, mx.get_peak_memory() - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+    @contextmanager
+    def _refusals(self, doing: str) -> Iterator[None]:
+        """Turns the many kinds of errors that mlx-lm raises for models it cannot use into one."""
+        try:
+            yield
+        except SystemExit:  # so one of its architectures says that it needs a package
+            reason = "mlx-lm gave up, perhaps for want of a package"
+        except Exception as error:
+            reason = first_line(error)
+        else:
+            return
+        raise UsageError(f"{self.folder} cannot be {doing} by mlx-lm: {reason}")
 
     def _make_exact_on_cpu(self) -> str:
         """Expands weights to float32: MLX's CPU kernels add up in the weights' own type.

@@ -107,6 +107,17 @@ def test_other_kinds_are_refused_when_they_are_opened(make: Make, name: str, run
     assert "\n" not in str(refusal.value)
 
 
+def test_what_mlx_lm_cannot_run_is_refused(make: Make) -> None:
+    """One architecture ends the process for want of a package, another fails when it is run."""
+    olmo = make("OlmoForCausalLM", ENCODER)
+    with pytest.raises(UsageError, match=r"cannot be loaded by mlx-lm: mlx-lm gave up"):
+        opened("mlx", olmo)
+    sizes = {**ENCODER, "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 16}
+    shallow = opened("mlx", make("Gemma3ForCausalLM", sizes))  # a layer in six sees everything
+    with pytest.raises(UsageError, match=r"cannot be run by mlx-lm: list index out of range"):
+        shallow.load()
+
+
 @pytest.mark.parametrize(
     ("architecture", "kind"),
     [("t5", "an encoder-decoder"), ("t5encoder", "an encoder"), ("bert", "an encoder or an embed")],
