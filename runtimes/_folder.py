@@ -29,7 +29,7 @@ class FolderRuntime(TokenRuntime):
         super().__init__(options)
         self.engine()  # names the missing package before anything else fails for want of it
         self.folder = self._local_folder()
-        self.config = _read_config(self.folder / "config.json")
+        self.config = read_config(self.folder / "config.json")
         self._refuse_missing_weights()
         self.tokenizer = self._read_tokenizer()
         text_config = self.config.get("text_config") or {}
@@ -56,7 +56,7 @@ class FolderRuntime(TokenRuntime):
         """The weight files, without copies of them in other layouts and without adapters."""
         index = self.folder / "model.safetensors.index.json"
         if index.is_file():
-            named = set(_read_config(index).get("weight_map", {}).values())
+            named = set(read_config(index).get("weight_map", {}).values())
             return sorted(self.folder / str(name) for name in named)
         for pattern in ("model.safetensors", "model*.safetensors", "*.safetensors", *_PICKLES):
             if found := sorted(self.folder.glob(pattern)):
@@ -132,7 +132,7 @@ class FolderRuntime(TokenRuntime):
         """An index may name any path; what the digest leaves out must not be loaded."""
         known = set(model_files(self.folder))
         for index in sorted(self.folder.glob("*.index.json")):
-            for name in sorted(map(str, _read_config(index).get("weight_map", {}).values())):
+            for name in sorted(map(str, read_config(index).get("weight_map", {}).values())):
                 if (file := self.folder / name).is_file() and file not in known:
                     raise UsageError(
                         f"{index} names {name}, which does not lie beside it as a plain weight "
@@ -164,7 +164,7 @@ class FolderRuntime(TokenRuntime):
     def _end_tokens(self) -> frozenset[int]:
         """The tokenizer's end token and those that the model's configurations name."""
         generation = self.folder / "generation_config.json"
-        configs = [self.config, _read_config(generation) if generation.is_file() else {}]
+        configs = [self.config, read_config(generation) if generation.is_file() else {}]
         found = {self.tokenizer.eos_token_id}
         for config in configs:
             named = config.get("eos_token_id")
@@ -196,7 +196,8 @@ def _refuse_truncated(file: Path) -> None:
         raise UsageError(f"{file} is cut off: it has {size} of {whole} bytes")
 
 
-def _read_config(file: Path) -> dict[str, Any]:
+def read_config(file: Path) -> dict[str, Any]:
+    """A JSON object. Raises `UsageError`."""
     try:
         config = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:

@@ -3,10 +3,11 @@
 import ctypes
 import ctypes.util
 import importlib.util
+import json
 import resource
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -18,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pajamas_eval.api.identity import Engine, Identity
+from pajamas_eval.api.options import overlaid
 from pajamas_eval.errors import OutOfMemoryError, UsageError
-from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
+from pajamas_eval.runtimes._folder import FolderRuntime, first_line, read_config, require
+from pajamas_eval.runtimes._mlx_config import misread, remedy, unread
 from pajamas_eval.tokens.generation import Generation
 from pajamas_eval.tokens.log_softmax import log_probabilities
 from pajamas_eval.tokens.options import TokenOptions
@@ -34,7 +37,13 @@ _PACKAGES = ("mlx", "mlx-lm", "transformers", "tokenizers")
 
 
 class MlxOptions(TokenOptions, frozen=True, kw_only=True):
-    """Options of the mlx runtime."""
+    """Options of the mlx runtime.
+
+    Attributes:
+        config: A JSON object that is put over the model's `config.json`, for one run.
+    """
+
+    config: str = ""
 
 
 class MlxRuntime(FolderRuntime):
@@ -46,10 +55,13 @@ class MlxRuntime(FolderRuntime):
 
     def __init__(self, options: MlxOptions) -> None:
         super().__init__(options)
+        self.config = overlaid(self.config, self._given())
         brings_code = self.options.trust_remote_code and self.config.get("model_file")
         if not brings_code:
             with self._refusals("loaded"):
-                _mlx().utils._get_classes(self.config)
+                classes = _mlx().utils._get_classes(self.config)
+            if found := unread(self.folder, self.config, classes):
+                raise UsageError(misread(self.folder, found))
 
     @classmethod
     def engine(cls) -> Engine:
@@ -68,13 +80,15 @@ class MlxRuntime(FolderRuntime):
 
         with self._refusals("loaded"):
             self.model, _ = mlx.utils.load_model(
-                self.folder, trust_remote_code=self.options.trust_remote_code
+                self.folder,
+                model_config=self.config,
+                trust_remote_code=self.options.trust_remote_code,
             )
         parameters = mlx.utils.get_total_parameters(self.model)
         bits = mlx.utils.compute_bits_per_weight(self.model)
         quantization = _quantization(self.model)
         stored = _float_types(self.model)
-        notes = []
+        notes = [f"its config.json is overridden: {self.options.config}"] if self._given() else []
         if not mx.metal.is_available() and (quantization or stored != "float32"):
             notes.append(self._make_exact_on_cpu())
         with self._refusals("run"):
@@ -221,6 +235,22 @@ class MlxRuntime(FolderRuntime):
         if not mx.metal.is_available():
             return 0
         return max(0, mx.get_peak_memory() - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+    @classmethod
+    def remedy(cls, folder: Path) -> Mapping[str, Any]:
+        """Keys that mlx-lm does not find in `config.json` though transformers knows them."""
+        config = read_config(folder / "config.json")
+        return remedy(unread(folder, config, _mlx().utils._get_classes(config)))
+
+    def _given(self) -> dict[str, Any]:
+        """What the options put over the configuration."""
+        try:
+            given = json.loads(self.options.config or "{}")
+        except ValueError as error:
+            raise UsageError(f"config={self.options.config!r} is not JSON: {error}") from None
+        if not isinstance(given, dict):
+            raise UsageError(f"config={self.options.config!r} is not a JSON object")
+        return given
 
     @contextmanager
     def _refusals(self, doing: str) -> Iterator[None]:

@@ -1,5 +1,8 @@
 """Options of runtimes and runs: each says whether it affects answers."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 NO_EFFECT = msgspec.Meta(extra={"affects_answers": False})
@@ -16,3 +19,13 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     a server). An option affects answers, and is part of the key that they are stored under, unless
     it is declared as `Annotated[…, NO_EFFECT]`.
     """
+
+
+def overlaid(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with what it is given; objects that are in both become one."""
+    both = dict(config)
+    for key, value in given.items():
+        inner = both.get(key)
+        merge = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        both[key] = overlaid(inner, value) if merge else value
+    return both

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -95,6 +96,15 @@ class Runtime(ABC):
     @abstractmethod
     def engine(cls) -> Engine:
         """The installed engine. Raises `MissingEngineError` if it is not installed."""
+
+    @classmethod
+    def remedy(cls, folder: Path) -> Mapping[str, Any]:
+        """What a folder's `config.json` must be given for this engine to read the model rightly.
+
+        Keys of the object, or of objects in it; nothing of a model that it reads as it is.
+        """
+        del folder
+        return {}
 
     @property
     @abstractmethod

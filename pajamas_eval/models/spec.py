@@ -15,7 +15,9 @@ from pajamas_eval.models.registry import RUNTIME_ALIASES, check_runtime
 
 _LABELLED = re.compile(r"(?P<label>\w[\w.+-]*)=(?P<rest>.+)", re.DOTALL)
 _NAMED = re.compile(r"(?P<runtime>[A-Za-z_]\w*)\[(?P<options>.*)\]", re.DOTALL)
-_OPTION = re.compile(r"""\s*(?P<key>\w+)=(?:"(?P<quoted>[^"]*)"|(?P<plain>[^,]*))\s*(?:,|$)""")
+_OPTION = re.compile(
+    r"""\s*(?P<key>\w+)=(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<plain>[^,]*))\s*(?:,|$)"""
+)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SPLIT = re.compile(r"(?P<stem>.*)-(?P<part>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf")
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
@@ -100,9 +102,8 @@ def _parse_options(text: str, whole: str) -> dict[str, object]:
             raise UsageError(f"cannot read {text[at:]!r} in {whole!r}; write runtime[key=value,…]")
         if match["key"] in options:
             raise UsageError(f"duplicate {match['key']!r} in {whole!r}")
-        options[match["key"]] = (
-            match["plain"].strip() if match["quoted"] is None else match["quoted"]
-        )
+        values = (match[name] for name in ("double", "single") if match[name] is not None)
+        options[match["key"]] = next(values, None) or (match["plain"] or "").strip()
         at = match.end()
     return options
 
