@@ -9,7 +9,7 @@ from pathlib import Path
 from blake3 import blake3
 from platformdirs import user_cache_path
 
-_IGNORED_SUFFIXES = {".md", ".png", ".jpg", ".jpeg", ".gif", ".lock"}
+_IGNORED_SUFFIXES = {".md", ".png", ".jpg", ".jpeg", ".gif", ".lock", ".orig"}
 
 
 def model_files(folder: Path) -> list[Path]:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from pajamas_eval.api.options import overlaid
+from pajamas_eval.api.digest import model_files
 from pajamas_eval.api.requests import LogLikelihoodResult, LogLikelihoodRolling
 from pajamas_eval.errors import UsageError
 from pajamas_eval.models.registry import open_runtime
+from pajamas_eval.models.remedies import mend
 from pajamas_eval.models.spec import parse_spec
 from pajamas_eval.runtimes.mlx import MlxRuntime
 
@@ -133,10 +134,25 @@ def test_what_mlx_lm_does_not_find_is_named_and_the_remedy_is_right(
     assert set(remedy) == keys
     expected = score("hf", folder)
     assert score("mlx", folder, config=json.dumps(remedy)) == pytest.approx(expected, abs=1e-4)
-    file = folder / "config.json"
-    file.write_text(json.dumps(overlaid(json.loads(file.read_text()), remedy)))
-    assert MlxRuntime.remedy(folder) == {}
+    assert len(mend(folder)) == len(keys)
+    assert mend(folder) == []
     assert score("mlx", folder) == pytest.approx(expected, abs=1e-4)
+    assert score("hf", folder) == expected
+
+
+def test_the_old_configuration_is_kept_and_is_no_part_of_the_model(
+    original: Path, tmp_path: Path
+) -> None:
+    folder = made("Llama", rope(100000.0), original, tmp_path / "model")
+    before = (folder / "config.json").read_bytes()
+    assert mend(folder) == [f"{folder / 'config.json'}: rope_theta = 100000.0 (for mlx)"]
+    kept = folder / "config.json.orig"
+    assert kept.read_bytes() == before
+    assert kept not in model_files(folder)
+    after = json.loads((folder / "config.json").read_bytes())
+    assert after == {**json.loads(before), "rope_theta": 100000.0}
+    with pytest.raises(UsageError, match="it has no config"):
+        mend(tmp_path)
 
 
 def test_the_shown_option_is_one_that_can_be_typed(original: Path, tmp_path: Path) -> None:

@@ -4,8 +4,9 @@
 
 A small random model of each causal architecture that transformers lists, with the demo model's
 tokenizer, is opened by the hf runtime and, as the same folder, by the mlx runtime, where mlx-lm has
-the architecture. A line for each says what the proofs at load found, and by how many nats the two
-engines differ on a text. Each architecture has a process of its own, and half a minute.
+the architecture. A line for each says what the proofs at load found, which keys mlx-lm had to be
+given, and by how many nats the two engines then differ on a text. Each architecture has a process
+of its own, and half a minute.
 """
 
 import argparse
@@ -27,6 +28,8 @@ TEXT = "In the morning the river carries leaves past the old mill, and nobody co
 
 SECONDS_EACH = 30
 MOST_PARAMETERS = 60_000_000
+ROPE_BASE = 777_777.0
+"""One that is nobody's default."""
 
 _SIZES: dict[str, Any] = {
     **dict.fromkeys(("hidden_size", "n_embd", "d_model", "dim", "model_dim", "embedding_size"), 64),
@@ -82,7 +85,11 @@ def _config(kind: type[Any], variation: dict[str, Any]) -> Any:
             default.text_config = _config(type(part), variation)
             return default
     known = default.to_dict() | getattr(default, "attribute_map", {})
-    return kind(**{name: size for name, size in (_SIZES | variation).items() if name in known})
+    sizes = {name: size for name, size in (_SIZES | variation).items() if name in known}
+    rope = getattr(default, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "default":
+        sizes["rope_parameters"] = {**rope, "rope_theta": ROPE_BASE}
+    return kind(**sizes)
 
 
 def _make(kind: type[Any], folder: Path) -> None:
@@ -145,12 +152,20 @@ def _survey(kind: type[Any], name: str, folder: Path) -> str:
         _make(kind, folder)
     except Exception as error:  # libraries raise many kinds
         return f"not made: {_line(error)}"
+    from pajamas_eval.errors import PajamasError
+    from pajamas_eval.models.remedies import mend
+
     ours, of_hf = _found("hf", folder)
+    try:
+        mended = [said.split(": ", 1)[1].removesuffix(" (for mlx)") for said in mend(folder)]
+    except (PajamasError, ValueError):
+        mended = []
     theirs, of_mlx = _found("mlx", folder)
     apart = (
         "" if of_hf is None or of_mlx is None else f"; {abs(of_hf - of_mlx):.1e} nats a token apart"
     )
-    return f"hf {ours}; mlx {theirs}{apart}"
+    lost = f" (given {', '.join(mended)})" if mended else ""
+    return f"hf {ours}; mlx {theirs}{lost}{apart}"
 
 
 def _line(error: Exception) -> str:
@@ -209,7 +224,7 @@ def main() -> None:
         said = _in_a_process(kind, name) if time.monotonic() < end else "not reached"
         print(f"{name}: {said}", flush=True)
         for part in said.split("; "):
-            counts[part.split(":")[0] if "apart" not in part else "compared"] += 1
+            counts[part.split(":")[0].split(" (")[0] if "apart" not in part else "compared"] += 1
     for what, count in counts.most_common():
         print(f"{count:4d}  {what}")
 
