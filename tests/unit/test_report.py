@@ -404,7 +404,7 @@ def test_an_early_verdict_says_how_many_questions_it_saved() -> None:
     summarize(made)
     (line,) = of_benchmark(made, made.benchmarks[0])
     assert line.startswith("q4 is no worse: ")
-    assert line.endswith(" RunConfig 150 of 200 questions, 50 saved.")
+    assert line.endswith(" Asked 150 of 200 questions, 50 saved.")
     assert "McNemar" not in line
     assert "Questions were asked in random order" in shown(made)
 
@@ -418,7 +418,7 @@ def test_questions_that_a_failure_left_unasked_are_not_called_saved() -> None:
     summarize(made)
     (line,) = of_benchmark(made, made.benchmarks[0])
     assert line.startswith("q4 is undecided: ")
-    assert " RunConfig 50 of 200 questions. " in line
+    assert " Asked 50 of 200 questions. " in line
     assert "saved" not in line
 
 

@@ -150,7 +150,7 @@ def _comparison(
         asked, planned = len(answers.answers), len(record.questions)
         decided = comparison.verdict is not Verdict.UNDECIDED  # if not, one of the two failed
         saved = f", {planned - asked:,} saved" if decided and asked < planned else ""
-        yield f"RunConfig {asked:,} of {plural(planned, 'question')}{saved}."
+        yield f"Asked {asked:,} of {plural(planned, 'question')}{saved}."
     if comparison.verdict is Verdict.UNDECIDED:
         yield from _what_it_would_take(comparison, record, metric)
 
