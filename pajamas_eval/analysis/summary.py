@@ -3,6 +3,7 @@
 from pajamas_eval.analysis.comparisons import compare_with_baseline, overall_verdicts
 from pajamas_eval.analysis.rankings import rankings
 from pajamas_eval.analysis.scores import audit, scores
+from pajamas_eval.analysis.suspicion import suspicions
 from pajamas_eval.analysis.tokenization import later_rounds
 from pajamas_eval.results.document import Document
 
@@ -24,3 +25,4 @@ def summarize(document: Document) -> None:
     document.comparisons = compare_with_baseline(document)
     document.verdicts = overall_verdicts(document)
     document.rankings = list(rankings(document))
+    document.suspicions = list(suspicions(document))

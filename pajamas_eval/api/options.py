@@ -26,6 +26,7 @@ def overlaid(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     both = dict(config)
     for key, value in given.items():
         inner = both.get(key)
-        merge = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        both[key] = overlaid(inner, value) if merge else value
+        if isinstance(inner, Mapping) and isinstance(value, Mapping):
+            value = overlaid(inner, value)
+        both[key] = value
     return both

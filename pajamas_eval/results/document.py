@@ -10,6 +10,7 @@ from pajamas_eval.results.findings import (
     OverallVerdict,
     Ranking,
     ScoreSummary,
+    Suspicion,
 )
 from pajamas_eval.results.machine import Machine
 from pajamas_eval.results.record import Record
@@ -242,6 +243,7 @@ class Document(Record):
     comparisons: list[Comparison] = []
     verdicts: list[OverallVerdict] = []
     rankings: list[Ranking] = []
+    suspicions: list[Suspicion] = []
 
     def model(self, label: str) -> ModelRecord:
         """The model of that label."""

@@ -1,5 +1,7 @@
 """What is computed from the answers in a result document."""
 
+from typing import Literal
+
 from pajamas_eval.api.metrics import Margin
 from pajamas_eval.results.record import Record
 from pajamas_eval.statistics.verdicts import Verdict
@@ -114,6 +116,28 @@ class Comparison(Record):
     p_worse: float
     smallest_margin: float | None
     further_questions: int | None
+
+
+SuspicionKind = Literal["same weights", "fine", "out of order"]
+
+
+class Suspicion(Record):
+    """A variant that diverges from the baseline by more than its bits explain.
+
+    Attributes:
+        kind: `same weights` in another engine; `fine`: too many bits for so much; `out of order`:
+            a variant with fewer bits diverges much less.
+        nats: Its mean divergence over the choices.
+        limit: The divergence that is out of line; of the other variant where there is one.
+        than: The variant with fewer bits.
+    """
+
+    benchmark: str
+    label: str
+    kind: SuspicionKind
+    nats: float
+    limit: float
+    than: str | None = None
 
 
 class OverallVerdict(Record):

@@ -18,6 +18,7 @@ from pajamas_eval.report.wording.figures import (
     size,
     value_of,
 )
+from pajamas_eval.report.wording.suspicion import suspicions
 from pajamas_eval.results.document import AnswerSet, BenchmarkRecord, Document
 from pajamas_eval.results.findings import Comparison, ExtractionAudit, ScoreSummary
 
@@ -35,6 +36,7 @@ def show(document: Document, console: Console) -> None:
     if document.verdicts:
         console.print()
         _say(wording.verdicts(document), console)
+    _say(suspicions(document), console)
 
 
 def _say(lines: Iterable[str], console: Console) -> None:
