@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from pajamas_eval.api.architecture import ArchitectureFacts, Fact
 from pajamas_eval.api.digest import digest_of, model_files
 from pajamas_eval.errors import MissingEngineError, UsageError
 from pajamas_eval.tokens.options import TokenOptions
@@ -62,6 +65,12 @@ class FolderRuntime(TokenRuntime):
             if found := sorted(self.folder.glob(pattern)):
                 return found
         return []
+
+    def with_tokens(self, facts: ArchitectureFacts) -> ArchitectureFacts:
+        """An architecture with the ids that the tokenizer has, whatever a configuration names."""
+        ids = {"bos_token_id": self.bos_token_id, "eos_token_id": self.tokenizer.eos_token_id}
+        known = {k: Fact(v, "tokenizer") for k, v in ids.items() if v is not None}
+        return msgspec.structs.replace(facts, **known)
 
     def digest(self) -> str:
         """Digest of the folder's content."""

@@ -12,9 +12,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pajamas_eval.api.architecture import ArchitectureFacts
 from pajamas_eval.api.digest import digest_of
 from pajamas_eval.api.identity import Engine, Identity
 from pajamas_eval.errors import OutOfMemoryError, RunError, UsageError
+from pajamas_eval.runtimes._llama_architecture import facts_of_file
 from pajamas_eval.runtimes._llama_cpp import (
     CALL_TOKENS,
     ERRORS,
@@ -116,6 +118,10 @@ class GgufRuntime(TokenRuntime):
         )
         template = self._llama.llama_model_chat_template(self._model, None)
         self.chat_template = template.decode("utf-8", "replace") if template else None
+
+    def architecture(self) -> ArchitectureFacts:
+        """From the metadata, with llama.cpp's defaults."""
+        return facts_of_file(self._files[0])
 
     def load(self) -> Identity:
         """Reads the weights."""

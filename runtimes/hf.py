@@ -11,9 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pajamas_eval.api.architecture import ArchitectureFacts
 from pajamas_eval.api.identity import Engine, Identity
 from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
+from pajamas_eval.runtimes._hf_architecture import facts_of_config
 from pajamas_eval.runtimes._hf_quantization import (
     parameter_count,
     quantization_name,
@@ -69,17 +71,24 @@ class HfRuntime(FolderRuntime):
         this = Engine(versions, self.device, _hardware(self.device))
         self.engine = lambda: this  # type: ignore[method-assign]
 
+    def architecture(self) -> ArchitectureFacts:
+        """From the configuration as transformers completes it, and the modules made from it."""
+        return self.with_tokens(facts_of_config(self._resolved, len(self.tokenizer)))
+
     def _refuse_other_kinds(self) -> None:
         """Raises `UsageError` for what transformers has no causal language model for."""
         from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
         trusted = self.options.trust_remote_code
         try:
-            config = AutoConfig.from_pretrained(self.folder, trust_remote_code=trusted)
+            config = self._resolved = AutoConfig.from_pretrained(
+                self.folder, trust_remote_code=trusted
+            )
         except Exception as error:  # transformers raises many kinds for a broken configuration
             raise UsageError(
                 f"{self.folder} cannot be loaded by transformers: {first_line(error)}"
             ) from None
+        self._resolved = config
         if trusted and "AutoModelForCausalLM" in (self.config.get("auto_map") or {}):
             return
         if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import resource
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pajamas_eval.api.architecture import ArchitectureFacts
 from pajamas_eval.api.identity import Engine, Identity
 from pajamas_eval.api.options import overlaid
 from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, read_config, require
 from pajamas_eval.runtimes._mlx_config import misread, remedy, unread
+from pajamas_eval.runtimes._mlx_weights import float_types, quantization_of
 from pajamas_eval.tokens.generation import Generation
 from pajamas_eval.tokens.log_softmax import log_probabilities
 from pajamas_eval.tokens.options import TokenOptions
@@ -86,8 +87,8 @@ class MlxRuntime(FolderRuntime):
             )
         parameters = mlx.utils.get_total_parameters(self.model)
         bits = mlx.utils.compute_bits_per_weight(self.model)
-        quantization = _quantization(self.model)
-        stored = _float_types(self.model)
+        quantization = quantization_of(self.model)
+        stored = float_types(self.model)
         notes = [f"its config.json is overridden: {self.options.config}"] if self._given() else []
         if not mx.metal.is_available() and (quantization or stored != "float32"):
             notes.append(self._make_exact_on_cpu())
@@ -106,7 +107,7 @@ class MlxRuntime(FolderRuntime):
             parameters=parameters,
             quantization=quantization or stored,
             bits_per_weight=bits,
-            dtype=_float_types(self.model),
+            dtype=float_types(self.model),
             device=self.engine().device,
             versions=self.engine().versions,
             notes=tuple(notes),
@@ -236,6 +237,19 @@ class MlxRuntime(FolderRuntime):
             return 0
         return max(0, mx.get_peak_memory() - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
+    def architecture(self) -> ArchitectureFacts | None:
+        """From the arguments and the modules that mlx-lm makes of the configuration."""
+        from pajamas_eval.runtimes._mlx_architecture import facts_of_model
+
+        kind, arguments = _mlx().utils._get_classes(self.config)
+        try:
+            model = kind(arguments.from_dict(self.config))  # its weights are never made
+            caches = _mlx().cache.make_prompt_cache(model)
+            facts = facts_of_model(model, self.config, caches, len(self.tokenizer))
+        except Exception:  # an architecture that is built in its own way
+            return None
+        return self.with_tokens(facts)
+
     @classmethod
     def remedy(cls, folder: Path) -> Mapping[str, Any]:
         """Keys that mlx-lm does not find in `config.json` though transformers knows them."""
@@ -311,30 +325,6 @@ def _most_probable(log_probabilities: Any) -> Any:
     mx = _mlx().mx
     are_numbers = mx.isfinite(log_probabilities.max(-1)) & ~mx.isnan(log_probabilities[..., 0])
     return mx.where(are_numbers, log_probabilities.argmax(-1).astype(mx.int32), -1)
-
-
-def _float_types(model: Any) -> str:
-    """The floating-point types of the parameters, such as `bfloat16`."""
-    from mlx.utils import tree_flatten
-
-    names = {str(v.dtype).removeprefix("mlx.core.") for _, v in tree_flatten(model.parameters())}
-    return "/".join(sorted(name for name in names if "float" in name))
-
-
-def _quantization(model: Any) -> str:
-    """What its layers are quantized to, the most weights first; empty if none is.
-
-    For example `4-bit, groups of 64`, `mxfp4, groups of 32` or `2-bit and 6-bit, groups of 64`.
-    """
-    weights: Counter[str] = Counter()
-    groups: set[int] = set()
-    for module in model.modules():
-        if bits := getattr(module, "bits", None):
-            mode = getattr(module, "mode", "affine")
-            weights[f"{bits}-bit" if mode == "affine" else mode] += module.weight.nbytes / bits
-            groups.add(module.group_size)
-    names = " and ".join(name for name, _ in weights.most_common())
-    return f"{names}, groups of {' and '.join(map(str, sorted(groups)))}" if names else ""
 
 
 def _memory_error(error: RuntimeError) -> Exception:

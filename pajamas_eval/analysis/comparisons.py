@@ -25,7 +25,7 @@ def compare_with_baseline(document: Document) -> list[Comparison]:
         if base.label == document.baseline
         for answers in record.answer_sets
         if answers is not base
-        for choice_kl in [mean_choice_kl(record, base, answers, document.settings.confidence)]
+        for choice_kl in [_divergence(document, record, base, answers)]
         for metric in record.metrics
     ]
     tested = [c for c in headlines(document, comparisons) if c.verdict is not None]
@@ -33,6 +33,15 @@ def compare_with_baseline(document: Document) -> list[Comparison]:
     for comparison, p in zip(tested, adjusted, strict=True):
         comparison.p_worse = float(p)
     return comparisons
+
+
+def _divergence(
+    document: Document, record: BenchmarkRecord, base: AnswerSet, answers: AnswerSet
+) -> MeanSummary | None:
+    """Nothing between two models of which none is a variant of the other."""
+    if document.fairness.are_different_models(answers.label):
+        return None
+    return mean_choice_kl(record, base, answers, document.settings.confidence)
 
 
 def headlines(document: Document, comparisons: Sequence[Comparison]) -> list[Comparison]:

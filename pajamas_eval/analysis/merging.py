@@ -1,5 +1,6 @@
 """Puts the results of several runs together, where they were asked the same."""
 
+import sys
 from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
@@ -7,6 +8,7 @@ from msgspec.structs import replace
 from pajamas_eval.analysis.summary import summarize
 from pajamas_eval.analysis.tokenization import stored_token_checks
 from pajamas_eval.errors import UsageError, suggestion
+from pajamas_eval.identity.architectures import compare_architectures
 from pajamas_eval.results.document import BenchmarkRecord, Document, Fairness
 from pajamas_eval.results.run_config import RunConfig, settings_that_affect_answers
 
@@ -54,6 +56,12 @@ def merged(
     document.fairness.notes = list(_notes(document, documents))
     document.models.sort(key=lambda model: model.label != chosen)
     document.fairness.tokens = list(stored_token_checks(document))
+    document.fairness.architectures = compare_architectures(
+        chosen,
+        {model.label: model.architecture for model in document.models},
+        min(lengths, default=sys.maxsize),
+        allow_different=config.allow_different_models,
+    )
     summarize(document)
     return document
 

@@ -45,7 +45,11 @@ def suspicions(document: Document) -> Iterator[Suspicion]:
         sets = {answers.label: answers for answers in record.answer_sets}
         if record.has_choices and document.baseline in sets:
             base = sets.pop(document.baseline)
-            values = {label: choice_kl_values(base, answers) for label, answers in sets.items()}
+            values = {
+                label: choice_kl_values(base, answers)
+                for label, answers in sets.items()
+                if not document.fairness.are_different_models(label)
+            }
             yield from _of_benchmark(document, record, values, bits)
 
 

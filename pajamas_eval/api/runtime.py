@@ -11,6 +11,7 @@ import numpy as np
 from blake3 import blake3
 from numpy.typing import ArrayLike, NDArray
 
+from pajamas_eval.api.architecture import ArchitectureFacts
 from pajamas_eval.api.identity import Engine, Identity, Settings
 from pajamas_eval.api.media import Prompt
 from pajamas_eval.api.options import RuntimeOptions
@@ -117,6 +118,14 @@ class Runtime(ABC):
 
         Nothing where they are out of reach: answers are then stored under the options alone.
         """
+
+    def architecture(self) -> ArchitectureFacts | None:
+        """The model's architecture as this engine resolved it; needs no weights loaded.
+
+        Nothing where it cannot be known. Two variants of one model that differ in it are not
+        compared: one of them is misread.
+        """
+        return None
 
     def answer_settings(self) -> Mapping[str, Any]:
         """What else decides its answers, beyond weights, engine and options; values are JSON."""

@@ -10,6 +10,7 @@ from pajamas_eval.cli.options import (
     MODEL_HELP,
     baseline_option,
     confidence_option,
+    different_models_option,
     margin_option,
     noise_options,
     resume_option,
@@ -25,6 +26,7 @@ from pajamas_eval.cli.output import run_and_show, show_run
 @margin_option
 @confidence_option
 @until_decided_option
+@different_models_option
 @noise_options
 @resume_option
 @run_options()
@@ -60,7 +62,15 @@ def compare(
 
 
 _OF_RESUME = {"resume", "json_file", "store", "timeout"}
-_OF_STORED = {"models", "baseline", "margins", "confidence", "json_file", "store"}
+_OF_STORED = {
+    "models",
+    "baseline",
+    "margins",
+    "confidence",
+    "allow_different_models",
+    "json_file",
+    "store",
+}
 """Parameters of `compare` that mean something there."""
 
 
@@ -96,6 +106,7 @@ def _compare_stored(
     store: Path | None,
     margins: tuple[Any, ...],
     confidence: float,
+    allow_different_models: bool,
     **_: Any,
 ) -> None:
     from pajamas_eval.analysis.merging import merged
@@ -110,7 +121,9 @@ def _compare_stored(
     check_outputs([json_file], files_of_store(path))
     with Store.open(path, create=False) as opened:
         documents = stored_documents(opened, models)
-    config = RunConfig(margins=margins, confidence=confidence)
+    config = RunConfig(
+        margins=margins, confidence=confidence, allow_different_models=allow_different_models
+    )
     document = merged(documents, baseline, config)
     write_and_show(document, json_file, lambda: show(document, output_console()))
     fail_if_any_failed(document)

@@ -213,6 +213,11 @@ until_decided_option = click.option(
     is_flag=True,
     help="Ask in random order, and only until each verdict is in.",
 )
+different_models_option = click.option(
+    "--allow-different-models",
+    is_flag=True,
+    help="Compare even where engines read another architecture from what claims to be one model.",
+)
 noise_options = _all_of(
     click.option(
         "--noise-floor",

@@ -74,7 +74,7 @@ def evaluate(
             fairness.refuse_impossible(label, opened.capabilities, question_sets)
         progress.step("comparing how the models read the questions")
         models.read(question_sets)
-        fair = fairness.check(models.alive, models.opened, question_sets, models.readings)
+        fair = fairness.check(models.alive, models.opened, question_sets, models.readings, config)
         document = _document(config, models, question_sets, fair)
         runners = [
             _runner(worker, models, progress, question_sets, recording) for worker in workers

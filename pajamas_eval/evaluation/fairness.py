@@ -1,5 +1,6 @@
 """Proves, before anything is scored, that all models are asked the same."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,10 @@ from pajamas_eval.api.identity import Settings
 from pajamas_eval.api.requests import GenerateUntil, Request
 from pajamas_eval.api.runtime import Capabilities
 from pajamas_eval.errors import UsageError
+from pajamas_eval.identity.architectures import compare_architectures
 from pajamas_eval.questions.prepare import QuestionSet
 from pajamas_eval.results.document import Fairness, TokenCheck, TokenDifference
+from pajamas_eval.results.run_config import RunConfig
 from pajamas_eval.workers.messages import Opened, Readings
 from pajamas_eval.workers.worker import Worker
 
@@ -53,6 +56,7 @@ def check(
     opened: Mapping[str, Opened],
     question_sets: Sequence[QuestionSet],
     readings: Mapping[str, Readings],
+    config: RunConfig,
 ) -> Fairness:
     """Compares how every variant reads the questions with how the baseline does.
 
@@ -61,9 +65,11 @@ def check(
         opened: What each said of itself, by its label.
         question_sets: All questions.
         readings: How each model reads all requests, by its label.
+        config: Whether models may differ.
 
     Raises:
-        UsageError: The same vocabulary is used with and without a BOS token: scores of the two
+        UsageError: Two engines resolved what claims to be one model to different ones; or the same
+            vocabulary is used with and without a BOS token: scores of the two
             could not be compared.
     """
     baseline, *variants = workers
@@ -79,7 +85,17 @@ def check(
     notes = [*_context_lengths(settings)]
     if any(GenerateUntil in questions.benchmark.request_types for questions in question_sets):
         notes += _end_tokens(baseline.label, settings)
-    return Fairness(prompt_digest=hashes.hexdigest(), tokens=checks, notes=notes)
+    return Fairness(
+        prompt_digest=hashes.hexdigest(),
+        tokens=checks,
+        notes=notes,
+        architectures=compare_architectures(
+            baseline.label,
+            {w.label: opened[w.label].architecture for w in workers},
+            min((s.context_length or sys.maxsize for s in settings.values()), default=sys.maxsize),
+            allow_different=config.allow_different_models,
+        ),
+    )
 
 
 def _compare_readings(

@@ -85,7 +85,10 @@ class ModelRunner:
             cache: Where responses are kept, if anywhere.
         """
         self.record = ModelRecord(
-            label=worker.label, spec=worker.spec.source, key=opened.key if opened else None
+            label=worker.label,
+            spec=worker.spec.source,
+            key=opened.key if opened else None,
+            architecture=opened.architecture if opened else None,
         )
         self._worker = worker
         self._context_length = context_length

@@ -1,6 +1,7 @@
 """The result document: everything a run found, in one versioned JSON file."""
 
 from pajamas_eval.api.answer_key import AnswerKey
+from pajamas_eval.api.architecture import ArchitectureFacts
 from pajamas_eval.api.identity import Identity
 from pajamas_eval.api.metrics import Metric
 from pajamas_eval.api.requests import FinishReason, GenerationResult, Response
@@ -23,6 +24,7 @@ class ModelRecord(Record):
     Attributes:
         spec: What the user typed for it, without options.
         key: What its answers are stored under; nothing where it could not be opened.
+        architecture: As its engine resolved it; nothing where that is unknown.
         refused: Whether that error is the model's own: no engine failed, it cannot be used.
         noise_floor: Whether it has the baseline's own weights, run otherwise: its flips are the
             engine's noise, and it gets no verdict.
@@ -35,6 +37,7 @@ class ModelRecord(Record):
     spec: str
     key: AnswerKey | None = None
     identity: Identity | None = None
+    architecture: ArchitectureFacts | None = None
     load_seconds: float = 0.0
     peak_memory_bytes: int = 0
     error: str | None = None
@@ -200,6 +203,21 @@ class TokenCheck(Record):
     first_difference: TokenDifference | None = None
 
 
+class ArchitectureCheck(Record):
+    """A variant's architecture compared with the baseline's, each as its engine resolved it.
+
+    Attributes:
+        known: Values that are known of both.
+        differences: Those that differ and change answers, in words.
+        different_models: Whether the two do not even claim to be one model.
+    """
+
+    label: str
+    known: int
+    differences: list[str]
+    different_models: bool = False
+
+
 class LaterRounds(Record):
     """How a variant's prompts of later rounds, which depend on its answers, compare.
 
@@ -224,6 +242,11 @@ class Fairness(Record):
     tokens: list[TokenCheck]
     notes: list[str]
     later_rounds: list[LaterRounds] = []
+    architectures: list[ArchitectureCheck] = []
+
+    def are_different_models(self, label: str) -> bool:
+        """Whether a variant is another model than the baseline, and no variant of it."""
+        return any(check.label == label and check.different_models for check in self.architectures)
 
 
 class Document(Record):

@@ -38,6 +38,8 @@ class RunConfig(msgspec.Struct, kw_only=True):
         until_decided: Ask in random order, and only until each verdict is in.
         noise_floor: Run the baseline a second time, in batches of another shape.
         same_weights: Labels of variants that are the baseline's weights in another runtime.
+        allow_different_models: Compare models even where their engines resolved another
+            architecture from what claims to be one.
         timeout: Seconds without a heartbeat after which an engine is taken to hang.
     """
 
@@ -53,6 +55,7 @@ class RunConfig(msgspec.Struct, kw_only=True):
     until_decided: Annotated[bool, AFFECTS_ANSWERS] = False
     noise_floor: Annotated[bool, NO_EFFECT] = False
     same_weights: Annotated[tuple[str, ...], NO_EFFECT] = ()
+    allow_different_models: Annotated[bool, NO_EFFECT] = False
     timeout: Annotated[Annotated[float, Meta(gt=0)], NO_EFFECT] = 300.0
 
     def margin(self, metric: Metric) -> Margin | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pajamas_eval.api.answer_key import AnswerKey
+from pajamas_eval.api.architecture import ArchitectureFacts
 from pajamas_eval.api.identity import Identity, Settings
 from pajamas_eval.api.runtime import Capabilities, Usage
 
@@ -13,11 +14,13 @@ class Opened:
 
     Attributes:
         settings: How it reads text; nothing where the runtime cannot know.
+        architecture: As its engine resolved it, likewise.
     """
 
     settings: Settings | None
     capabilities: Capabilities
     key: AnswerKey
+    architecture: ArchitectureFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ def serve(connection: Connection, spec: ModelSpec, timeout: float) -> None:
         runtime = open_runtime(spec.runtime, spec.options)
         outbox = Outbox(connection, min(HEARTBEAT_SECONDS, timeout / 4))
         settings = runtime.settings if isinstance(runtime, TextRuntime) else None
-        connection.send(Opened(settings, runtime.capabilities, answer_key(runtime)))
+        key, architecture = answer_key(runtime), runtime.architecture()
+        connection.send(Opened(settings, runtime.capabilities, key, architecture))
         while True:
             method, argument = connection.recv()
             if method == "tokenize":

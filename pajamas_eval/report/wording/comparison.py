@@ -14,6 +14,7 @@ from pajamas_eval.report.wording.figures import (
 )
 from pajamas_eval.results.document import (
     AnswerSet,
+    ArchitectureCheck,
     BenchmarkRecord,
     Document,
     TokenCheck,
@@ -231,6 +232,8 @@ def _fairness(document: Document) -> Iterator[str]:
         if check.first_difference:
             text += f"; {printable(describe_difference(check))}"
         yield f"{printable(check.label)}: {text}"
+    for architecture in document.fairness.architectures:
+        yield _architecture(document, architecture)
     if document.fairness.tokens:
         yield f"prompts identical for all models (digest {document.fairness.prompt_digest[:12]})"
     for rounds in document.fairness.later_rounds:
@@ -240,6 +243,17 @@ def _fairness(document: Document) -> Iterator[str]:
         )
     for note in document.fairness.notes:
         yield f"Note: {printable(note)}"
+
+
+def _architecture(document: Document, check: ArchitectureCheck) -> str:
+    label, differences = printable(check.label), printable("; ".join(check.differences))
+    if check.different_models:
+        return f"{label} and {printable(document.baseline)} are different models: {differences}"
+    if differences:
+        return (
+            f"{label} is run as another model than the baseline, which was allowed: {differences}"
+        )
+    return f"{label}: the baseline's architecture, by {plural(check.known, 'value')} known of both"
 
 
 def _batches(document: Document) -> Iterator[str]:
