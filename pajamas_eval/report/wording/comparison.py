@@ -250,9 +250,7 @@ def _architecture(document: Document, check: ArchitectureCheck) -> str:
     if check.different_models:
         return f"{label} and {printable(document.baseline)} are different models: {differences}"
     if differences:
-        return (
-            f"{label} is run as another model than the baseline, which was allowed: {differences}"
-        )
+        return f"{label} is run as another model than the baseline, as allowed: {differences}"
     return f"{label}: the baseline's architecture, by {plural(check.known, 'value')} known of both"
 
 
