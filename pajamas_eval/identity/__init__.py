@@ -1,0 +1,1 @@
+"""Is it the same model? What proves that two files hold one."""

@@ -1,0 +1,1 @@
+"""Reads a language model's architecture from a configuration or from GGUF metadata."""
