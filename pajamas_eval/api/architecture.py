@@ -22,10 +22,10 @@ class ArchitectureFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     """A language model's architecture, as a file states it or an engine resolved it.
 
     Nothing where it is not known, which is never equal to anything. What is known to be absent has
-    the value that has no effect: a window, a cap or a number of experts of 0, a scale or factor of 1.
+    the value that has no effect: 0 for a window, a cap or a number of experts, 1 for a scale.
 
     Attributes:
-        family: Architecture in llama.cpp's spelling where it has one, else transformers' model type.
+        family: llama.cpp's name of the architecture where it has one, else transformers' own.
         head_size: Of queries and keys.
         vocabulary: Tokens that a text may hold: ids from 0 on, without padding.
         vocabulary_padding: Rows of the embedding behind those, which no text uses.

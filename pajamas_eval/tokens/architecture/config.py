@@ -1,4 +1,4 @@
-"""A model's architecture from a configuration as transformers writes it, of version 5 or earlier."""
+"""A model's architecture from a configuration as transformers writes it, version 5 or older."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,7 @@ from pajamas_eval.api.architecture import ArchitectureFacts, Fact, PerLayer
 from pajamas_eval.tokens.architecture.families import (
     DERIVED_HEAD_SIZE,
     GEMMAS,
+    LAYER_NORMS,
     PLAIN,
     WHOLE_ROTATION,
     default_attention_scale,
@@ -21,15 +22,15 @@ _HIDDEN = ("hidden_size", "n_embd", "d_model", "dim")
 _HEADS = ("num_attention_heads", "n_head", "n_heads")
 _KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "n_kv_heads")
 _FEED_FORWARD = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
-_EPSILONS = {
-    "rms_norm_eps": "rms",
-    "layer_norm_eps": "layer",
-    "layer_norm_epsilon": "layer",
-    "layernorm_epsilon": "layer",
-    "norm_eps": "",
-    "norm_epsilon": "",
-}
-"""Names of the norms' epsilon, and the kind of norm that each goes with, where it is but one."""
+_RMS_EPSILON = "rms_norm_eps"
+_EPSILONS = (
+    _RMS_EPSILON,
+    "layer_norm_eps",
+    "layer_norm_epsilon",
+    "layernorm_epsilon",
+    "norm_eps",
+    "norm_epsilon",
+)
 
 _SCALINGS = {"default": "none", "su": "longrope"}
 _ACTIVATIONS = {
@@ -158,8 +159,9 @@ class _Reader:
     ) -> Fact[int] | None:
         if named := self._int("head_dim"):
             return named
-        derived = self.family in DERIVED_HEAD_SIZE and hidden and heads
-        if not derived or not isinstance(heads.value, int) or not heads.value:
+        if self.family not in DERIVED_HEAD_SIZE or hidden is None or heads is None:
+            return None
+        if not isinstance(heads.value, int) or not heads.value:
             return None
         return Fact(hidden.value // heads.value, f"{hidden.source} by heads")
 
@@ -186,9 +188,10 @@ class _Reader:
         epsilon = self._float(*_EPSILONS)
         if not epsilon:
             return None, None
-        key = epsilon.source.rpartition(" ")[2].rpartition(".")[2]
-        kind = _EPSILONS[key]
-        return epsilon, Fact(kind, epsilon.source) if kind else None
+        if epsilon.source.endswith(_RMS_EPSILON):
+            return epsilon, Fact("rms", epsilon.source)
+        layer = Fact("layer", f"{self.family} has no other")
+        return epsilon, layer if self.family in LAYER_NORMS else None
 
     def _rope(self) -> dict[str, Any]:
         """The settings of the rotation, of layers without a window, in either layout.

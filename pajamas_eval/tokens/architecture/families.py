@@ -1,4 +1,4 @@
-"""Families of language models: how llama.cpp and transformers call them, and what they leave unsaid.
+"""Families of language models: their names, and what their configurations leave unsaid.
 
 From transformers 5.24's configuration classes and llama.cpp as of llama-cpp-python 0.3.36
 (`conversion/*.py`, `src/models/*.cpp`).
@@ -63,6 +63,9 @@ PLAIN = frozenset(
 
 GEMMAS = frozenset({"gemma", "gemma2", "gemma3"})
 """They multiply embeddings by √hidden, add 1 to the weights of norms, and always tie the head."""
+
+LAYER_NORMS = frozenset({"command-r", "gpt2", "gptneox", "phi2", "stablelm", "starcoder2"})
+"""Families that subtract the mean in their norms."""
 
 GATED_SILU = frozenset(PLAIN - {"arcee", "starcoder2"})
 

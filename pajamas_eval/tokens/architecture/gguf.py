@@ -80,13 +80,14 @@ class _Reader:
         epsilon = rms or layer
         window, window_layers = self._window(layers)
         base = self._float("rope.freq_base") or self._default("rope.freq_base", 10000.0)
+        latent = self._get("attention.kv_lora_rank")[1] is not None  # run as one wide KV head
         return ArchitectureFacts(
             family=Fact(self.family, "general.architecture") if self.family else None,
             layers=layers,
             hidden_size=hidden,
             heads=heads,
-            kv_heads=self._layered("attention.head_count_kv") or heads,
-            head_size=head_size,
+            kv_heads=None if latent else self._layered("attention.head_count_kv") or heads,
+            head_size=None if latent else head_size,
             feed_forward_size=self._layered("feed_forward_length"),
             vocabulary=vocabulary,
             vocabulary_padding=padding,
@@ -128,11 +129,13 @@ class _Reader:
 
     def _layered(self, name: str) -> Fact[PerLayer] | None:
         key, value = self._get(name)
-        if isinstance(value, list) and value:
-            numbers = tuple(int(n) for n in value)
+        if isinstance(value, list):
+            numbers = tuple(int(n) for n in value if n)  # layers of another kind have 0
+            if not numbers:
+                return None
             return Fact(numbers[0] if len(set(numbers)) == 1 else numbers, key)
         found = self._int(name)
-        return Fact(found.value, key) if found else None
+        return Fact(found.value, key) if found and found.value else None
 
     def _default(self, name: str, value: Any) -> Fact[Any]:
         return Fact(value, f"llama.cpp's default, as there is no {self._get(name)[0]}")
