@@ -144,7 +144,7 @@ def test_a_program_that_closes_none_ends_and_leaves_none(
         timeout=20,
     )
     assert done.returncode == (-signal.SIGINT if end else 0)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15, "it waits for nobody; a loaded machine may"
     assert all_end([int(done.stdout), *start.started()])
 
 
@@ -185,7 +185,7 @@ def test_one_that_is_stopped_before_it_is_sent_something_hangs(
     began = time.monotonic()
     with pytest.raises(WorkerHungError, match=r"m: .* took nothing .* for 0\.5 seconds"):
         list(ask(worker, MUCH))  # type: ignore[call-overload]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15, "it waits for nobody; a loaded machine may"
     assert worker._process.wait(2) == -signal.SIGKILL
     assert all_end(start.started())
 
@@ -266,7 +266,7 @@ def test_an_engine_that_does_not_work_says_why(
     monkeypatch.setenv("FAULTY_ENGINE", fault)
     began = time.monotonic()
     assert installed_engine("faulty") == said
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15, "it waits for nobody; a loaded machine may"
 
 
 def test_what_an_engine_started_ends_when_it_is_named(
