@@ -52,6 +52,9 @@ def compare_models(
     )
 
 
+_WORDS_OF_HEADS = (FaultKind.UNRELATED, FaultKind.WORSE, FaultKind.ANOTHER)
+"""Faults of a head that may come from where it is taken from."""
+
 _LEFT_TO_WEIGHTS = ("tied_head",)
 """Facts that the comparison of weights answers in any case."""
 
@@ -175,7 +178,7 @@ class _Weights:
         return tied is not None and tied.value
 
     def _faulty(self, finding: TensorFinding, fault: Fault) -> TensorFinding:
-        if finding.name == _HEAD and fault.kind in (FaultKind.UNRELATED, FaultKind.WORSE):
+        if finding.name == _HEAD and fault.kind in _WORDS_OF_HEADS:
             fault = Fault(fault.kind, fault.detail + self._head_words())
         outcome = Outcome.DIFFERS if self._known else Outcome.CANNOT_TELL
         return replace(finding, outcome=outcome, fault=fault)

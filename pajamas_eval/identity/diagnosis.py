@@ -119,13 +119,15 @@ def _simple(measured: Measured) -> Fault | None:
         return Fault(FaultKind.NOT_NUMBERS, f"NaN or infinite values: {where}")
     if measured.is_zero:
         return Fault(FaultKind.ZEROS, "nothing but zeros")
+    if measured.error <= measured.limit:
+        return None
     mean, slope = measured.mean_difference, measured.slope
     if measured.error_after_shift <= measured.limit and mean:
         return Fault(FaultKind.SHIFTED, f"every value is {mean:+.4g} off")
     related = measured.correlation > _RELATED or measured.correlation < -_RELATED
     off = abs(slope - 1) > SCALE_TOLERANCE
     if related and off and measured.error_after_scale <= measured.limit:
-        return Fault(FaultKind.SCALED, f"{slope:.4g} times the base")
+        return Fault(FaultKind.SCALED, f"{slope:.3g} times the base")
     return None
 
 

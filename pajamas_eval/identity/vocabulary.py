@@ -69,7 +69,7 @@ def vocabulary_of_gguf(metadata: Mapping[str, Any]) -> Vocabulary | None:
     return Vocabulary(
         texts=tuple(None if i in padding else text for i, text in enumerate(tokens)),
         whole=frozenset(i for i, k in enumerate(kinds) if k in (_CONTROL, _USER_DEFINED)),
-        either=frozenset(i for i, k in enumerate(kinds) if k in (_UNKNOWN, _UNUSED)),
+        either=frozenset(i for i, k in enumerate(kinds) if k in (_UNKNOWN, _UNUSED)) - padding,
         source="tokenizer.ggml.tokens",
     )
 

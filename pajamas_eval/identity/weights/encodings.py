@@ -36,8 +36,9 @@ class Encoding(msgspec.Struct, frozen=True):
         high, low = folded(np.maximum, blocks), folded(np.minimum, blocks)
         if self.span == "peak":
             return np.maximum(high, -low) * np.float32(2 / self.levels)
-        zero = np.float32(0)
-        return (np.maximum(high, zero) - np.minimum(low, zero)) / np.float32(self.levels)
+        zeros = np.zeros_like(high)
+        width: Array = np.maximum(high, zeros) - np.minimum(low, zeros)
+        return width / np.float32(self.levels)
 
     @property
     def is_float(self) -> bool:

@@ -8,6 +8,7 @@ from pajamas_eval.tokens.architecture.families import (
     DERIVED_HEAD_SIZE,
     GEMMAS,
     LAYER_NORMS,
+    ONE_ROTARY_BASE,
     PLAIN,
     WHOLE_ROTATION,
     default_attention_scale,
@@ -84,7 +85,7 @@ class _Reader:
             norm=norm,
             norm_epsilon=epsilon,
             rope_base=base,
-            rope_base_local=rope.get("local") or self._float("rope_local_base_freq"),
+            rope_base_local=self._local_base(rope, base, window),
             rotary_share=self._rotary_share(rope),
             sliding_window=window,
             sliding_layers=window_layers,
@@ -214,6 +215,13 @@ class _Reader:
         if settings.get("rope_theta"):  # transformers lets it win over one outside
             found["rope_theta"] = Fact(float(settings["rope_theta"]), f"{where}.rope_theta")
         return found
+
+    def _local_base(
+        self, rope: Mapping[str, Any], base: Fact[float] | None, window: Fact[int] | None
+    ) -> Fact[float] | None:
+        if named := rope.get("local") or self._float("rope_local_base_freq"):
+            return named
+        return base if window and window.value and self.family in ONE_ROTARY_BASE else None
 
     def _scaling(
         self, rope: Mapping[str, Any], base: Fact[float] | None, head_size: Fact[int] | None

@@ -67,6 +67,9 @@ GEMMAS = frozenset({"gemma", "gemma2", "gemma3"})
 LAYER_NORMS = frozenset({"command-r", "gpt2", "gptneox", "phi2", "stablelm", "starcoder2"})
 """Families that subtract the mean in their norms."""
 
+ONE_ROTARY_BASE = frozenset({"cohere2", "gemma2", "gpt-oss", "olmo2"})
+"""Families with windows whose layers all rotate alike."""
+
 GATED_SILU = frozenset(PLAIN - {"arcee", "starcoder2"})
 
 WHOLE_ROTATION = frozenset(PLAIN - {"phi3", "stablelm", "smollm3"}) | GEMMAS

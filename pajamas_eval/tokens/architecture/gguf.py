@@ -12,6 +12,7 @@ from pajamas_eval.api.architecture import ArchitectureFacts, Fact, PerLayer
 from pajamas_eval.tokens.architecture.families import (
     GATED_SILU,
     GEMMAS,
+    ONE_ROTARY_BASE,
     PLAIN,
     default_attention_scale,
     gemma_embedding_scale,
@@ -196,7 +197,7 @@ class _Reader:
             return named
         if self.family == "gemma3":
             return self._default("rope.freq_base_swa", 10000.0)
-        return base
+        return base if self.family in ONE_ROTARY_BASE else None
 
     def _rotary_share(self, head_size: Fact[int] | None) -> Fact[float] | None:
         if self.family == "gpt2" or not head_size or not head_size.value:
