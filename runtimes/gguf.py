@@ -30,8 +30,10 @@ from pajamas_eval.runtimes._llama_cpp import (
     quantization_name,
     refuse_other_kinds,
 )
+from pajamas_eval.runtimes._llama_trace import trace
 from pajamas_eval.runtimes._llama_vocabulary import Vocabulary
 from pajamas_eval.tokens.generation import Generation
+from pajamas_eval.tokens.hidden_states import Watch
 from pajamas_eval.tokens.log_softmax import log_probabilities, most_probable
 from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.prefix_tree import Budget
@@ -91,6 +93,7 @@ class GgufRuntime(TokenRuntime):
         self._context: Any = None
         self._memory: Any = None
         self._cells, self._streams = 0, 1
+        self._threads = options.n_threads or processors()
         self._sequence_ids = np.arange(SEQUENCES, dtype=np.int32)
         self._model = self._read(vocab_only=True)
         architecture = self._metadata("general.architecture")
@@ -219,6 +222,16 @@ class GgufRuntime(TokenRuntime):
         self._held = base
         return len(base) - kept
 
+    def trace(self, tokens: Sequence[int], watch: Watch) -> NDArray[np.float32]:
+        """Runs one text in a context of its own."""
+        longest = self.original_context_length
+        cells = len(tokens) + -len(tokens) % CONTEXT_BLOCK
+        parameters = self._llama.llama_context_default_params()
+        parameters.n_ctx = min(cells, longest) if len(tokens) <= longest else cells
+        parameters.swa_full = True
+        parameters.n_threads = parameters.n_threads_batch = self._threads
+        return trace(self._model, tokens, watch, parameters)
+
     def clear_cache(self) -> None:
         """Empties the KV cache."""
         if self._memory is not None:
@@ -318,8 +331,7 @@ class GgufRuntime(TokenRuntime):
         parameters.kv_unified = streams == 1
         parameters.swa_full = True
         parameters.no_perf = True
-        threads = self.options.n_threads or processors()
-        parameters.n_threads = parameters.n_threads_batch = threads
+        parameters.n_threads = parameters.n_threads_batch = self._threads
         if self.options.flash_attention is not None:
             parameters.flash_attn_type = int(self.options.flash_attention)
         types = {"f16": "GGML_TYPE_F16", "f32": "GGML_TYPE_F32", "q8_0": "GGML_TYPE_Q8_0"}

@@ -24,6 +24,7 @@ from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, read_config, require
 from pajamas_eval.runtimes._mlx_config import misread, remedy, unread
 from pajamas_eval.tokens.generation import Generation
+from pajamas_eval.tokens.hidden_states import LOGIT_ROWS, Watch
 from pajamas_eval.tokens.log_softmax import log_probabilities
 from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.scoring import ScoringBatch, SideBySide
@@ -171,6 +172,21 @@ class MlxRuntime(FolderRuntime):
             if max(padding):
                 c.prepare(lengths=list(stage.lengths), right_padding=padding)
         return copies
+
+    def trace(self, tokens: Sequence[int], watch: Watch) -> NDArray[np.float32]:
+        """Runs one text into a new cache."""
+        mlx = _mlx()
+        mx = mlx.mx
+        from pajamas_eval.runtimes._mlx_trace import watched
+
+        cache = mlx.cache.make_prompt_cache(self.model)
+        columns = mx.arange(max(0, len(tokens) - LOGIT_ROWS), len(tokens))
+        try:
+            with watched(self.model, watch):
+                logits = self._head(mx.array([tokens]), columns * 0, columns, cache)
+                return np.array(logits.astype(mx.float32))
+        except RuntimeError as error:
+            raise _memory_error(error) from None
 
     def clear_cache(self) -> None:
         """Drops the cache of the base, and the memory that MLX keeps for reuse."""
