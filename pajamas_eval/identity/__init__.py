@@ -1,0 +1,1 @@
+"""Whether two files hold one model."""

@@ -1,0 +1,92 @@
+"""How far two models' states of one text are apart at one place: pure arithmetic."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pajamas_eval.api.hidden_states import HiddenStates, Place
+
+RANGES = 16
+"""Parts of a text whose errors are kept apart."""
+
+EARLY_TOKENS = 4
+"""First tokens, which rotary embeddings of different bases turn nearly alike."""
+
+States = NDArray[np.float32]
+"""`[rows, width]`; row `-k` belongs to the text's token `-k`."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a variant's states are from the baseline's, relative to the length of those.
+
+    Attributes:
+        error: Median over the tokens.
+        rms: Of all states together, as one vector: tokens with large states weigh most.
+        cosine: Of all states together.
+        factor: By which the baseline's are to be multiplied to come nearest to the variant's.
+        scaled_error: Median over the tokens after that.
+        first_token: Error of the text's first token; nothing where it was not computed.
+        growth: Median over the last quarter of the text, over that of its first four tokens;
+            nothing where those were not computed.
+        ranges: Medians over equal parts of the text.
+        per_token: `[rows]`.
+    """
+
+    error: float
+    rms: float
+    cosine: float
+    factor: float
+    scaled_error: float
+    first_token: float | None
+    growth: float | None
+    ranges: list[float]
+    per_token: NDArray[np.float64]
+
+
+def difference(baseline: States, variant: States, tokens: int) -> Difference:
+    """Compares the last rows that both have, of a text of so many tokens.
+
+    States that are no numbers are infinitely far away. Vocabularies may be padded: the columns that
+    both have are compared.
+    """
+    rows = min(len(baseline), len(variant))
+    width = min(baseline.shape[1], variant.shape[1])
+    ours = baseline[len(baseline) - rows :, :width].astype(np.float64)
+    theirs = variant[len(variant) - rows :, :width].astype(np.float64)
+    if not np.isfinite(theirs).all():
+        bad = ~np.isfinite(theirs).all(1)
+        return _not_numbers(np.where(bad, np.inf, 0.0))
+    lengths = np.linalg.norm(ours, axis=1)
+    lengths[lengths == 0] = np.finfo(np.float64).tiny
+    square = float((ours * ours).sum()) or np.finfo(np.float64).tiny
+    product = float((ours * theirs).sum())
+    factor = product / square
+    errors = np.linalg.norm(theirs - ours, axis=1) / lengths
+    scaled = np.linalg.norm(theirs - factor * ours, axis=1) / lengths / (abs(factor) or 1.0)
+    both = np.sqrt(square * float((theirs * theirs).sum()))
+    whole = rows == tokens
+    early = float(np.median(errors[:EARLY_TOKENS]))
+    return Difference(
+        error=float(np.median(errors)),
+        rms=float(np.linalg.norm(theirs - ours) / np.sqrt(square)),
+        cosine=product / both if both else 0.0,
+        factor=factor,
+        scaled_error=float(np.median(scaled)),
+        first_token=float(errors[0]) if whole else None,
+        growth=float(np.median(errors[-(rows // 4) :]) / early) if whole and early else None,
+        ranges=[float(np.median(part)) for part in np.array_split(errors, min(RANGES, rows))],
+        per_token=errors,
+    )
+
+
+def _not_numbers(errors: NDArray[np.float64]) -> Difference:
+    inf = float("inf")
+    return Difference(inf, inf, 0.0, 1.0, inf, None, None, [], errors)
+
+
+def added(states: HiddenStates, before: States) -> States:
+    """What a whole layer adds to what it was given."""
+    assert states.place is Place.OUTPUT
+    return states.array - before[len(before) - len(states.array) :]
