@@ -53,24 +53,24 @@ def difference(baseline: States, variant: States, tokens: int) -> Difference:
     """
     rows = min(len(baseline), len(variant))
     width = min(baseline.shape[1], variant.shape[1])
-    ours = baseline[len(baseline) - rows :, :width].astype(np.float64)
-    theirs = variant[len(variant) - rows :, :width].astype(np.float64)
+    ours = baseline[len(baseline) - rows :, :width]
+    theirs = variant[len(variant) - rows :, :width]
     if not np.isfinite(theirs).all():
         bad = ~np.isfinite(theirs).all(1)
         return _not_numbers(np.where(bad, np.inf, 0.0))
-    lengths = np.linalg.norm(ours, axis=1)
-    lengths[lengths == 0] = np.finfo(np.float64).tiny
-    square = float((ours * ours).sum()) or np.finfo(np.float64).tiny
-    product = float((ours * theirs).sum())
+    lengths = np.sqrt(np.maximum(_dot(ours, ours), np.finfo(np.float64).tiny))
+    square, product = float((lengths**2).sum()), float(_dot(ours, theirs).sum())
     factor = product / square
-    errors = np.linalg.norm(theirs - ours, axis=1) / lengths
-    scaled = np.linalg.norm(theirs - factor * ours, axis=1) / lengths / (abs(factor) or 1.0)
-    both = np.sqrt(square * float((theirs * theirs).sum()))
+    apart, unscaled = theirs - ours, theirs - np.float32(factor) * ours
+    squares = _dot(apart, apart)
+    errors = np.sqrt(squares) / lengths
+    scaled = np.sqrt(_dot(unscaled, unscaled)) / lengths / (abs(factor) or 1.0)
+    both = float(np.sqrt(square * _dot(theirs, theirs).sum()))
     whole = rows == tokens
     early = float(np.median(errors[:EARLY_TOKENS]))
     return Difference(
         error=float(np.median(errors)),
-        rms=float(np.linalg.norm(theirs - ours) / np.sqrt(square)),
+        rms=float(np.sqrt(squares.sum() / square)),
         cosine=product / both if both else 0.0,
         factor=factor,
         scaled_error=float(np.median(scaled)),
@@ -79,6 +79,11 @@ def difference(baseline: States, variant: States, tokens: int) -> Difference:
         ranges=[float(np.median(part)) for part in np.array_split(errors, min(RANGES, rows))],
         per_token=errors,
     )
+
+
+def _dot(a: States, b: States) -> NDArray[np.float64]:
+    """Row by row."""
+    return np.einsum("ij,ij->i", a, b, dtype=np.float64)
 
 
 def _not_numbers(errors: NDArray[np.float64]) -> Difference:
