@@ -18,6 +18,7 @@ from pajamas_eval.cli.plan import plan
 from pajamas_eval.cli.run import run
 from pajamas_eval.cli.runs import runs, show
 from pajamas_eval.cli.store import store
+from pajamas_eval.cli.verify import verify
 from pajamas_eval.errors import PajamasError
 
 INTERRUPTED = 130
@@ -72,5 +73,5 @@ def main() -> None:
     """Compare quantized variants of a model on identical questions, whatever engine runs them."""
 
 
-for _command in (compare, run, gate, plan, runs, show, store, list_, doctor):
+for _command in (compare, run, gate, verify, plan, runs, show, store, list_, doctor):
     main.add_command(_command)

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,11 @@ LEAST_TOKENS = 32
 """A text with fewer says nothing of how an error grows."""
 
 Key = tuple[Place, int | None]
+
+
+def default_text() -> str:
+    """About a thousand tokens of prose, with figures, a table, code and some French."""
+    return (files("pajamas_eval.identity") / "text.txt").read_text("utf-8")
 
 
 def compare_layers(

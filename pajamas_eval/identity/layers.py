@@ -5,6 +5,7 @@ fault in one layer shows there and nowhere else, and rounding does not add up. W
 when the variant runs by itself is kept beside it.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
@@ -61,7 +62,8 @@ class PlaceRecord(msgspec.Struct, frozen=True, kw_only=True):
         factor: By which the variant's are longer.
         scaled_error: The error that is left after that.
         first_token_error: Error of the first token alone.
-        growth: Error of the text's last quarter over that of its first four tokens.
+        early_error: That of the three tokens after it.
+        growth: Error of the text's last quarter over that.
         starts_at: The first token that is off, where all before it are right.
         errors_by_position: Medians over equal parts of the text.
     """
@@ -75,6 +77,7 @@ class PlaceRecord(msgspec.Struct, frozen=True, kw_only=True):
     factor: float
     scaled_error: float
     first_token_error: float | None
+    early_error: float | None
     growth: float | None
     starts_at: int | None
     errors_by_position: list[float]
@@ -87,7 +90,7 @@ class Parting(msgspec.Struct, frozen=True, kw_only=True):
         place: Where; see `PlaceRecord`.
         layers: Numbers of the layers; empty for the embedding and the logits.
         of_layers: How many layers have the place.
-        cause: What it points to.
+        cause: What most of them point to.
         first: The first of its records.
         worst: The one with the largest error.
         growth: Median over these layers.
@@ -140,6 +143,7 @@ def place_record(place: Place, layer: int | None, found: Difference, rounding: f
         factor=found.factor,
         scaled_error=found.scaled_error,
         first_token_error=found.first_token,
+        early_error=found.early,
         growth=found.growth,
         starts_at=_starts_at(found, allowed),
         errors_by_position=found.ranges,
@@ -154,26 +158,24 @@ def find_partings(places: Sequence[PlaceRecord], rounding: float) -> list[Partin
         rounding: Relative error of weights and computation.
     """
     grown = _grown(places, rounding)
-    parted: dict[tuple[Place, Cause], list[PlaceRecord]] = {}
+    parted: dict[Place, list[PlaceRecord]] = {}
     for record in places:
         late = record.starts_at is not None
-        if not (record.error > record.limit or late or (record.place, record.layer) in grown):
-            continue
-        cause = _cause(record, grown)
-        parted.setdefault((record.place, cause), []).append(record)
+        if record.error > record.limit or late or (record.place, record.layer) in grown:
+            parted.setdefault(record.place, []).append(record)
     order = {id(record): number for number, record in enumerate(places)}
-    counts = _counts(places)
+    counts = Counter(record.place for record in places)
     partings = [
         Parting(
             place=place,
             layers=[r.layer for r in records if r.layer is not None],
             of_layers=counts[place],
-            cause=cause,
+            cause=Counter(_cause(r, grown) for r in records).most_common(1)[0][0],
             first=records[0],
             worst=max(records, key=lambda r: r.error),
             growth=_median([r.growth for r in records]),
         )
-        for (place, cause), records in parted.items()
+        for place, records in parted.items()
     ]
     return sorted(partings, key=lambda parting: order[id(parting.first)])
 
@@ -190,7 +192,7 @@ def _grown(
         and r.error > LEAST_GROWN * rounding
     ]
     typical = _median([r.growth for r in seen])
-    of_layers = max(_counts(places).values(), default=0)
+    of_layers = max(Counter(r.place for r in places).values(), default=0)
     if typical is None or typical < GROWTH or 2 * len(seen) < of_layers:
         return {}
     return {(r.place, r.layer): r for r in seen if (r.growth or 0) >= LAYER_GROWTH}
@@ -205,7 +207,8 @@ def _cause(
         return Cause.FACTOR
     if record.starts_at is not None:
         return Cause.LATE
-    if (record.place, record.layer) in grown:
+    early = record.early_error
+    if (record.place, record.layer) in grown and early is not None and early <= record.limit:
         return Cause.GROWS
     first = record.first_token_error
     if first is not None and first <= record.limit and record.place is not Place.FEED_FORWARD:
@@ -228,10 +231,6 @@ def _starts_at(found: Difference, allowed: float) -> int | None:
     if start < UNTOUCHED or len(later) < len(off) // 8 or later.mean() < LATE:
         return None
     return start
-
-
-def _counts(places: Sequence[PlaceRecord]) -> dict[Place, int]:
-    return {place: sum(r.place is place for r in places) for place in {r.place for r in places}}
 
 
 def _median(values: Sequence[float | None]) -> float | None:

@@ -10,8 +10,9 @@ from pajamas_eval.api.hidden_states import HiddenStates, Place
 RANGES = 16
 """Parts of a text whose errors are kept apart."""
 
-EARLY_TOKENS = 4
-"""First tokens, which rotary embeddings of different bases turn nearly alike."""
+EARLY_TOKENS = slice(1, 4)
+"""Tokens that rotary embeddings of different bases turn nearly alike; the first one is not turned
+at all, and attends to itself alone."""
 
 States = NDArray[np.float32]
 """`[rows, width]`; row `-k` belongs to the text's token `-k`."""
@@ -28,8 +29,8 @@ class Difference:
         factor: By which the baseline's are to be multiplied to come nearest to the variant's.
         scaled_error: Median over the tokens after that.
         first_token: Error of the text's first token; nothing where it was not computed.
-        growth: Median over the last quarter of the text, over that of its first four tokens;
-            nothing where those were not computed.
+        early: Median over the three tokens after it; nothing where they were not computed.
+        growth: Median over the last quarter of the text, over that; nothing where it is zero.
         ranges: Medians over equal parts of the text.
         per_token: `[rows]`.
     """
@@ -40,6 +41,7 @@ class Difference:
     factor: float
     scaled_error: float
     first_token: float | None
+    early: float | None
     growth: float | None
     ranges: list[float]
     per_token: NDArray[np.float64]
@@ -67,7 +69,7 @@ def difference(baseline: States, variant: States, tokens: int) -> Difference:
     scaled = np.sqrt(_dot(unscaled, unscaled)) / lengths / (abs(factor) or 1.0)
     both = float(np.sqrt(square * _dot(theirs, theirs).sum()))
     whole = rows == tokens
-    early = float(np.median(errors[:EARLY_TOKENS]))
+    early = float(np.median(errors[EARLY_TOKENS])) if whole else None
     return Difference(
         error=float(np.median(errors)),
         rms=float(np.sqrt(squares.sum() / square)),
@@ -75,7 +77,8 @@ def difference(baseline: States, variant: States, tokens: int) -> Difference:
         factor=factor,
         scaled_error=float(np.median(scaled)),
         first_token=float(errors[0]) if whole else None,
-        growth=float(np.median(errors[-(rows // 4) :]) / early) if whole and early else None,
+        early=early,
+        growth=float(np.median(errors[-(rows // 4) :]) / early) if early else None,
         ranges=[float(np.median(part)) for part in np.array_split(errors, min(RANGES, rows))],
         per_token=errors,
     )
@@ -88,7 +91,7 @@ def _dot(a: States, b: States) -> NDArray[np.float64]:
 
 def _not_numbers(errors: NDArray[np.float64]) -> Difference:
     inf = float("inf")
-    return Difference(inf, inf, 0.0, 1.0, inf, None, None, [], errors)
+    return Difference(inf, inf, 0.0, 1.0, inf, None, None, None, [], errors)
 
 
 def added(states: HiddenStates, before: States) -> States:
