@@ -49,7 +49,9 @@ def _input_hook(watch: Watch) -> Callable[..., Any]:
         instead = _shown(watch, BEFORE_LAYERS, "input", states)
         if instead is None:
             return None
-        return ((instead, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": instead})
+        return (
+            ((instead, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": instead})
+        )
 
     return hook
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pajamas_eval.errors import OutOfMemoryError, RunError
-from pajamas_eval.runtimes._llama_cpp import last_error, llama
+from pajamas_eval.runtimes._llama_cpp import TokenBatch, last_error, llama
 from pajamas_eval.tokens.hidden_states import BEFORE_LAYERS, LOGIT_ROWS, OUTPUT, Watch
 
 _NAME = re.compile(rb"(?P<name>.+)-(?P<layer>\d+)")
@@ -18,7 +18,7 @@ _LAYER_OUTPUT = b"l_out"
 
 
 def trace(
-    model: Any, tokens: Sequence[int], watch: Watch, parameters: Any
+    model: Any, tokens: Sequence[int], watch: Watch, cells: int, threads: int
 ) -> NDArray[np.float32]:
     """Logits `[rows, vocabulary]` of the last tokens of a text, run in a context of its own.
 
@@ -28,10 +28,14 @@ def trace(
         model: llama.cpp's pointer to it.
         tokens: The text.
         watch: Is told of every tensor as wide as the hidden states.
-        parameters: Of a context with room for the text; they are completed here.
+        cells: Length of the context.
+        threads: How many to use.
     """
     library, count = llama(), len(tokens)
     tap = _Tap(watch, count, library.llama_model_n_embd(model))
+    parameters = library.llama_context_default_params()
+    parameters.n_ctx, parameters.swa_full = cells, True
+    parameters.n_threads = parameters.n_threads_batch = threads
     parameters.n_batch = parameters.n_ubatch = count
     parameters.n_seq_max, parameters.n_outputs_max = 1, min(LOGIT_ROWS, count)
     parameters.flash_attn_type = library.LLAMA_FLASH_ATTN_TYPE_DISABLED
@@ -40,14 +44,12 @@ def trace(
     context = library.llama_init_from_model(model, parameters)
     if not context:
         raise OutOfMemoryError(f"no room for a context of {count} tokens: {last_error()}")
-    batch = library.llama_batch_init(count, 0, 1)
+    zero = np.zeros(1, np.int32)
+    batch = TokenBatch(tokens, range(count), np.zeros(count), np.ones(count))
+    batch.wanted[-LOGIT_ROWS:] = 1
     try:
-        batch.n_tokens = count
-        for i, token in enumerate(tokens):
-            batch.token[i], batch.pos[i] = token, i
-            batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
-            batch.logits[i] = i >= count - LOGIT_ROWS
-        code = library.llama_decode(context, batch)
+        pointers = np.full(count, zero.ctypes.data, np.uint64)
+        code = library.llama_decode(context, batch.in_place(pointers))
         tap.raise_error()
         if code:
             raise RunError(f"llama_decode failed with code {code}: {last_error()}")
@@ -55,7 +57,6 @@ def trace(
         logits = library.llama_get_logits(context)
         return np.ctypeslib.as_array(logits, shape=(min(LOGIT_ROWS, count), size)).copy()
     finally:
-        library.llama_batch_free(batch)
         library.llama_free(context)
 
 
@@ -94,7 +95,7 @@ class _Tap:
         return wanted or not ask
 
     def _has_shape(self, tensor: int) -> bool:
-        """Whether it is a float32 array as wide as the hidden states; the last layer's are short."""
+        """Whether it is a float32 array as wide as the hidden states, if not with as many rows."""
         ggml = _ggml()
         elements, rows = ggml.nelements(tensor), ggml.nrows(tensor)
         return (

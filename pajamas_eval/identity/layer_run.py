@@ -36,40 +36,48 @@ def compare_layers(
     step: Callable[[str], None],
     timeout: float = TIMEOUT_SECONDS,
 ) -> list[LayerComparison]:
-    """Compares every model with the first; one has its weights loaded at a time.
+    """Compares every model with the first, each in a process of its own; see `compare_workers`.
 
     Args:
         specs: The baseline and its variants.
         text: What they read.
         step: Is told what is going on.
         timeout: Seconds that an engine may be silent.
+    """
+    workers: list[Worker] = []
+    try:
+        for spec in specs:
+            workers.append(LocalWorker(spec, timeout=timeout))
+        return compare_workers(workers, text, step)
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def compare_workers(
+    workers: Sequence[Worker], text: str, step: Callable[[str], None]
+) -> list[LayerComparison]:
+    """Compares every model with the first; one has its weights loaded at a time.
 
     Raises:
         UsageError: A model cannot be opened or loaded, reads the text otherwise, has another number
             or width of layers, or its places cannot be found.
         RunError: An engine failed.
     """
-    workers: list[Worker] = []
-    try:
-        for spec in specs:
-            workers.append(LocalWorker(spec, timeout=timeout))
-        step("opening the models")
-        opened = [worker.open() for worker in workers]
-        tokens, notes = _tokens(workers, opened, text)
-        baseline, *variants = workers
-        with _KeptStates(tokens) as kept:
-            step(f"loading {baseline.label}")
-            identity = baseline.load(None).identity
-            step(f"{baseline.label}: {len(tokens)} tokens")
-            baseline.hidden_states(tokens, kept.keep)
-            baseline.close()
-            return [
-                _compared(kept, baseline.label, identity, variant, noted, step)
-                for variant, noted in zip(variants, notes, strict=True)
-            ]
-    finally:
-        for worker in workers:
-            worker.close()
+    step("opening the models")
+    opened = [worker.open() for worker in workers]
+    tokens, notes = _tokens(workers, opened, text)
+    baseline, *variants = workers
+    with _KeptStates(tokens) as kept:
+        step(f"loading {baseline.label}")
+        identity = baseline.load(None).identity
+        step(f"{baseline.label}: {len(tokens)} tokens")
+        baseline.hidden_states(tokens, kept.keep)
+        baseline.close()
+        return [
+            _compared(kept, baseline.label, identity, variant, noted, step)
+            for variant, noted in zip(variants, notes, strict=True)
+        ]
 
 
 def _tokens(
@@ -80,8 +88,8 @@ def _tokens(
     tokens = read[0]
     notes: list[list[str]] = []
     for worker, model, others in zip(workers[1:], opened[1:], read[1:], strict=True):
-        same_vocabulary = (
-            model.key.settings.get("vocabulary") == opened[0].key.settings.get("vocabulary")
+        same_vocabulary = model.key.settings.get("vocabulary") == opened[0].key.settings.get(
+            "vocabulary"
         )
         if others == tokens:
             notes.append([])
@@ -185,8 +193,9 @@ class _Guided:
             )
         theirs = states.array
         if place is Place.OUTPUT:
-            compared = added(HiddenStates(place, layer, ours), self._before), added(
-                states, self._before
+            compared = (
+                added(HiddenStates(place, layer, ours), self._before),
+                added(states, self._before),
             )
         else:
             compared = ours, theirs
@@ -235,8 +244,12 @@ class _KeptStates:
         """See `Observer`; the model goes on as it is."""
         content = np.ascontiguousarray(states.array, np.float32)
         if not np.isfinite(content).all():
-            where = states.place if states.layer is None else f"{states.place} of layer {states.layer}"
-            raise UsageError(f"the baseline's {where} holds NaN or infinity: nothing to compare with")
+            where = (
+                states.place if states.layer is None else f"{states.place} of layer {states.layer}"
+            )
+            raise UsageError(
+                f"the baseline's {where} holds NaN or infinity: nothing to compare with"
+            )
         self._file.seek(self._end)
         self._file.write(content.tobytes())
         self.keys[states.place, states.layer] = self._end, content.shape

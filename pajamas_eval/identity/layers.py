@@ -130,7 +130,9 @@ class LayerComparison(msgspec.Struct, frozen=True, kw_only=True):
     partings: list[Parting]
 
 
-def place_record(place: Place, layer: int | None, found: Difference, rounding: float) -> PlaceRecord:
+def place_record(
+    place: Place, layer: int | None, found: Difference, rounding: float
+) -> PlaceRecord:
     """The record of a place where two models differ as found."""
     allowed = limit(place, rounding)
     return PlaceRecord(
@@ -198,9 +200,7 @@ def _grown(
     return {(r.place, r.layer): r for r in seen if (r.growth or 0) >= LAYER_GROWTH}
 
 
-def _cause(
-    record: PlaceRecord, grown: Mapping[tuple[Place, int | None], PlaceRecord]
-) -> Cause:
+def _cause(record: PlaceRecord, grown: Mapping[tuple[Place, int | None], PlaceRecord]) -> Cause:
     if not np.isfinite(record.error):
         return Cause.NOT_NUMBERS
     if record.scaled_error < CLOSE * record.error:

@@ -86,7 +86,8 @@ def difference(baseline: States, variant: States, tokens: int) -> Difference:
 
 def _dot(a: States, b: States) -> NDArray[np.float64]:
     """Row by row."""
-    return np.einsum("ij,ij->i", a, b, dtype=np.float64)
+    products: NDArray[np.float64] = np.einsum("ij,ij->i", a, b, dtype=np.float64)
+    return products
 
 
 def _not_numbers(errors: NDArray[np.float64]) -> Difference:

@@ -43,9 +43,7 @@ class Tracer(Protocol):
         """
 
 
-def show_hidden_states(
-    tracer: Tracer, path: str, tokens: Sequence[int], observe: Observer
-) -> None:
+def show_hidden_states(tracer: Tracer, path: str, tokens: Sequence[int], observe: Observer) -> None:
     """Finds the places with a few tokens, then runs them all.
 
     Args:

@@ -17,13 +17,16 @@ Records = Mapping[tuple[Place, int | None], PlaceRecord]
 def show_layers(found: LayerComparison, console: Console) -> None:
     """Relative errors layer by layer, those that rounding does not explain marked; then words."""
     records: Records = {(r.place, r.layer): r for r in found.places}
-    parted = {(p.place, n) for p in found.partings for n in p.layers or [None]}
+    none: list[int | None] = [None]  # the embedding and the logits are of no layer
+    parted = {(p.place, n) for p in found.partings for n in p.layers or none}
     layers = [number for number in found.drift if number >= 0]
     rows: list[int | None] = [None, *layers, None]
     labels = ["embedding", *(f"layer {n}" for n in layers), "logits"]
 
     def cells(place: Place, form: str) -> list[str]:
-        keys = [(place, row) if row is not None else None for row in rows]
+        keys: list[tuple[Place, int | None] | None] = [
+            None if row is None else (place, row) for row in rows
+        ]
         if place is Place.OUTPUT:
             keys[0], keys[-1] = (Place.EMBEDDING, None), (Place.LOGITS, None)
         return [_cell(records.get(key), key in parted, form) if key else "" for key in keys]

@@ -27,10 +27,10 @@ _EVERYWHERE = {
 
 
 def figure(value: float) -> str:
-    """A relative error with two digits."""
+    """A relative error with four decimals, or one digit where that leaves nothing."""
     if value == float("inf"):
         return "∞"
-    return f"{value:.2g}" if value < 0.0001 or value >= 0.1 else f"{value:.4f}".rstrip("0")
+    return f"{value:.4f}" if value >= 0.0001 or not value else f"{value:.0e}"
 
 
 def cosine(value: float) -> str:
@@ -72,8 +72,11 @@ def _where(parting: Parting) -> str:
     place = _PLACES[parting.place]
     if not parting.layers:
         return place
-    layers = "layers" if len(parting.layers) > 1 else "layer"
-    return f"{place} of {layers} {ranges(parting.layers)} (of {parting.of_layers})"
+    where = f"{place} of layer {parting.layers[0]}"
+    if len(parting.layers) == 1:
+        return f"{where} of {parting.of_layers}"
+    count = f"{len(parting.layers)} of {parting.of_layers} layers"
+    return f"{where}, and of {count} in all ({ranges(parting.layers)})"
 
 
 def ranges(numbers: Sequence[int]) -> str:
