@@ -73,6 +73,7 @@ class _Tap:
     def __init__(self, watch: Watch, tokens: int, width: int) -> None:
         self._watch = watch
         self._tokens, self._width = tokens, width
+        self._layer = BEFORE_LAYERS
         self._error: BaseException | None = None
         self.callback = llama().ggml_backend_sched_eval_callback(self._call)
 
@@ -85,7 +86,7 @@ class _Tap:
         if self._error is not None:
             return not ask  # nothing is wanted any more
         try:
-            layer, name = _place(_ggml().get_name(tensor))
+            layer, name = self._place(_ggml().get_name(tensor))
             wanted = self._has_shape(tensor) and self._watch.wants(layer, name)
             if wanted and not ask:
                 self._show(tensor, layer, name)
@@ -93,6 +94,21 @@ class _Tap:
             self._error = error
             return False
         return wanted or not ask
+
+    def _place(self, name: bytes) -> tuple[int, str]:
+        """Layer and name of a tensor: `ffn_out-3` is of layer 3.
+
+        Those without a number are of the layer whose output comes next.
+        """
+        found = _NAME.fullmatch(name)
+        if not found:
+            return self._layer, name.decode("utf-8", "replace")
+        layer, base = int(found["layer"]), found["name"]
+        if base == _LAYER_OUTPUT:
+            self._layer = layer + 1
+            return layer, OUTPUT
+        self._layer = layer
+        return layer, base.decode("utf-8", "replace")
 
     def _has_shape(self, tensor: int) -> bool:
         """Whether it is a float32 array as wide as the hidden states, if not with as many rows."""
@@ -113,15 +129,6 @@ class _Tap:
         if instead is not None:
             content = np.ascontiguousarray(instead, np.float32)
             ggml.tensor_set(tensor, content.ctypes.data, 0, content.nbytes)
-
-
-def _place(name: bytes) -> tuple[int, str]:
-    """Layer and name of a tensor: `ffn_out-3` is of layer 3."""
-    found = _NAME.fullmatch(name)
-    if not found:
-        return BEFORE_LAYERS, name.decode("utf-8", "replace")
-    base = found["name"]
-    return int(found["layer"]), OUTPUT if base == _LAYER_OUTPUT else base.decode("utf-8", "replace")
 
 
 class _Ggml:

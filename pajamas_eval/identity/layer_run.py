@@ -22,6 +22,9 @@ from pajamas_eval.workers.worker import TIMEOUT_SECONDS, Worker
 LEAST_TOKENS = 32
 """A text with fewer says nothing of how an error grows."""
 
+SAME_WORDS = 0.8
+"""Share of words that end in the same token where the vocabulary is the same."""
+
 Key = tuple[Place, int | None]
 
 
@@ -84,31 +87,22 @@ def _tokens(
     workers: Sequence[Worker], opened: Sequence[Opened], text: str
 ) -> tuple[list[int], list[list[str]]]:
     """The baseline's tokens, no more than every model takes, and notes for each variant."""
-    read = [worker.tokenize([LogLikelihoodRolling(text)])[0] for worker in workers]
+    request = LogLikelihoodRolling(text)
+    read = [worker.tokenize([request])[0] for worker in workers]
     tokens = read[0]
     notes: list[list[str]] = []
-    for worker, model, others in zip(workers[1:], opened[1:], read[1:], strict=True):
-        same_vocabulary = model.key.settings.get("vocabulary") == opened[0].key.settings.get(
-            "vocabulary"
-        )
+    for worker, others in zip(workers[1:], read[1:], strict=True):
         if others == tokens:
             notes.append([])
-        elif same_vocabulary:
-            first = next(
-                (i for i, (a, b) in enumerate(zip(tokens, others, strict=False)) if a != b),
-                min(len(tokens), len(others)),
-            )
-            notes.append(
-                [
-                    f"it reads the text as {len(others)} tokens and the baseline as {len(tokens)}, "
-                    f"which part at token {first}; it was given the baseline's"
-                ]
-            )
-        else:
-            raise UsageError(
-                f"{worker.label} has another vocabulary than {workers[0].label}: "
-                "what they compute from one text cannot be compared"
-            )
+            continue
+        _refuse_other_vocabulary(workers[0], worker, text)
+        pairs = enumerate(zip(tokens, others, strict=False))
+        first = next((i for i, (a, b) in pairs if a != b), min(len(tokens), len(others)))
+        note = (
+            f"it reads the text as {len(others)} tokens and the baseline as {len(tokens)}, which "
+            f"part at token {first}; it was given the baseline's"
+        )
+        notes.append([note])
     lengths = {
         worker.label: model.settings.context_length
         for worker, model in zip(workers, opened, strict=True)
@@ -128,6 +122,22 @@ def _tokens(
             "more, and 500 or more to see how errors grow"
         )
     return tokens, notes
+
+
+def _refuse_other_vocabulary(baseline: Worker, variant: Worker, text: str) -> None:
+    """Raises `UsageError` unless nearly all words of a text are the same tokens to both.
+
+    One vocabulary may be put together otherwise, such as with BOS in front of a text; two have
+    hardly a number in common.
+    """
+    words = [LogLikelihoodRolling(word) for word in dict.fromkeys(text.split())]
+    pairs = zip(baseline.tokenize(words), variant.tokenize(words), strict=True)
+    same = [bool(a) and bool(b) and (a[-1] == b[-1]) for a, b in pairs]
+    if sum(same) < SAME_WORDS * len(same):
+        raise UsageError(
+            f"{variant.label} has another vocabulary than {baseline.label}: what they compute from "
+            "one text cannot be compared"
+        )
 
 
 def _compared(

@@ -24,8 +24,9 @@ import re
 from pajamas_eval.api.hidden_states import Place
 from pajamas_eval.api.identity import Identity
 
-FLOAT32, FLOAT16, BFLOAT16 = 1e-5, 3e-4, 2e-3
-"""Relative error of weights or computation in these types."""
+FLOAT32, FLOAT16, BFLOAT16 = 5e-5, 3e-4, 2e-3
+"""Relative error of weights or computation in these types. llama.cpp looks GELU up in a table of
+float16 whatever the weights, which is 0.00025 in a feed-forward part."""
 
 AMPLIFIED = {
     Place.EMBEDDING: 3.0,

@@ -7,7 +7,7 @@ import numpy as np
 
 from pajamas_eval.api.hidden_states import HiddenStates, Observer, Place
 from pajamas_eval.errors import UsageError
-from pajamas_eval.tokens.layer_parts import Part, States, find_parts
+from pajamas_eval.tokens.layer_parts import TOLERANCE, Part, States, find_parts
 
 PROBE_TOKENS = 24
 """Tokens of the run that finds out which tensor is what."""
@@ -57,7 +57,7 @@ def show_hidden_states(tracer: Tracer, path: str, tokens: Sequence[int], observe
     """
     probe = _Probe()
     tracer.trace(tokens[:PROBE_TOKENS], probe)
-    guide = _Guide(*probe.places(path), observe)
+    guide = _Guide(path, *probe.places(path), observe)
     logits = tracer.trace(tokens, guide)
     observe(HiddenStates(Place.LOGITS, None, logits))
 
@@ -81,7 +81,8 @@ class _Probe:
     def places(self, path: str) -> tuple[str, list[list[Part]]]:
         """The embedding's name, and the parts of each layer."""
         before = self._seen.get(BEFORE_LAYERS)
-        count = max(self._seen, default=BEFORE_LAYERS) + 1
+        layers = [layer for layer, seen in self._seen.items() if OUTPUT in seen]
+        count = max(layers, default=BEFORE_LAYERS) + 1
         lacking = [i for i in range(count) if OUTPUT not in self._seen.get(i, {})]
         if not before or not count or lacking:
             what = "the embedding" if count and not lacking else "every layer's output"
@@ -108,29 +109,52 @@ class _Probe:
 class _Guide:
     """Shows an observer the places, and has the model go on with what that returns."""
 
-    def __init__(self, embedding: str, parts: Sequence[Sequence[Part]], observe: Observer) -> None:
-        self._embedding = embedding
+    def __init__(
+        self, path: str, embedding: str, parts: Sequence[Sequence[Part]], observe: Observer
+    ) -> None:
+        self._path, self._embedding = path, embedding
         self._observe = observe
-        self._parts = [dict(zip((p.name for p in pair), pair, strict=True)) for pair in parts]
-        self._places = [
-            dict(zip(names, (Place.ATTENTION, Place.FEED_FORWARD), strict=False))
-            for names in self._parts
+        places = (Place.ATTENTION, Place.FEED_FORWARD)
+        self._parts = [
+            {part.name: (part, place) for part, place in zip(pair, places, strict=False)}
+            for pair in parts
         ]
         self._before = np.empty((0, 0), np.float32)
+        self._added: list[States] = []
 
     def wants(self, layer: int, name: str) -> bool:
         if layer == BEFORE_LAYERS:
             return name == self._embedding
-        return name == OUTPUT or name in self._parts[layer]
+        return layer < len(self._parts) and (name == OUTPUT or name in self._parts[layer])
 
     def show(self, layer: int, name: str, states: States) -> States | None:
-        if layer == BEFORE_LAYERS or name == OUTPUT:
-            number = None if layer == BEFORE_LAYERS else layer
-            place = Place.EMBEDDING if number is None else Place.OUTPUT
-            instead = self._observe(HiddenStates(place, number, states))
-            self._before = states if instead is None else instead
-            return instead
-        part, place = self._parts[layer][name], self._places[layer][name]
+        if layer == BEFORE_LAYERS:
+            return self._hand_on(Place.EMBEDDING, None, states)
+        if name == OUTPUT:
+            self._refuse_other_sums(layer, states)
+            return self._hand_on(Place.OUTPUT, layer, states)
+        part, place = self._parts[layer][name]
         added = part.added(states, self._before)
         instead = self._observe(HiddenStates(place, layer, added))
+        self._added.append(added if instead is None else instead)
         return None if instead is None else part.tensor(instead, self._before)
+
+    def _hand_on(self, place: Place, layer: int | None, states: States) -> States | None:
+        instead = self._observe(HiddenStates(place, layer, states))
+        self._before = states if instead is None else instead
+        self._added.clear()
+        return instead
+
+    def _refuse_other_sums(self, layer: int, output: States) -> None:
+        """Raises `UsageError` where a layer's parts are not those that the probe found."""
+        if not self._parts[layer]:
+            return
+        rows = len(output)
+        found = output - self._before[-rows:]
+        missing = found - sum(added[-rows:] for added in self._added)
+        share = np.linalg.norm(missing, axis=1) / np.linalg.norm(found, axis=1)
+        if len(self._added) != len(self._parts[layer]) or np.median(share) > 2 * TOLERANCE:
+            raise UsageError(
+                f"{self._path}: what attention and feed-forward of layer {layer} add is not found "
+                "again in a longer text"
+            )
