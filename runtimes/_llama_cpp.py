@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pajamas_eval.errors import MissingEngineError, UsageError
 from pajamas_eval.tokens.token_runtime import BATCH_OUTPUTS
@@ -52,6 +53,21 @@ class TokenBatch:
         )
         part.wanted = self.wanted[start:end]
         return part
+
+    def in_place(self, sequences: NDArray[np.uint64]) -> Any:
+        """llama.cpp's own batch of them, given the address of each token's list of sequences.
+
+        It points into these arrays and those addresses, which must outlive it.
+        """
+        int_pointer, byte_pointer = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_int8)
+        batch = llama().llama_batch()
+        batch.n_tokens = len(self.tokens)
+        batch.token = self.tokens.ctypes.data_as(int_pointer)
+        batch.pos = self.positions.ctypes.data_as(int_pointer)
+        batch.n_seq_id = self.sequences.ctypes.data_as(int_pointer)
+        batch.seq_id = sequences.ctypes.data_as(ctypes.POINTER(int_pointer))
+        batch.logits = self.wanted.ctypes.data_as(byte_pointer)
+        return batch
 
     def cuts(self) -> Iterator[tuple[int, int]]:
         """Where to cut into calls: llama.cpp aborts on too many tokens or outputs in one."""

@@ -32,8 +32,10 @@ from pajamas_eval.runtimes._llama_cpp import (
     quantization_name,
     refuse_other_kinds,
 )
+from pajamas_eval.runtimes._llama_trace import trace
 from pajamas_eval.runtimes._llama_vocabulary import Vocabulary
 from pajamas_eval.tokens.generation import Generation
+from pajamas_eval.tokens.hidden_states import Watch
 from pajamas_eval.tokens.log_softmax import log_probabilities, most_probable
 from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.prefix_tree import Budget
@@ -42,7 +44,6 @@ from pajamas_eval.tokens.token_runtime import BATCH_OUTPUTS, TokenRuntime
 
 MICRO_BATCH = 512
 """Tokens llama.cpp computes at once, and so what a batch of scoring holds."""
-
 
 SEQUENCES = 128
 """Sequences that the KV cache tells apart; number 0 holds the base."""
@@ -93,11 +94,12 @@ class GgufRuntime(TokenRuntime):
         self._context: Any = None
         self._memory: Any = None
         self._cells, self._streams = 0, 1
+        self._threads = options.n_threads or processors()
         self._sequence_ids = np.arange(SEQUENCES, dtype=np.int32)
         self._model = self._read(vocab_only=True)
         architecture = self._metadata("general.architecture")
         refuse_other_kinds(options.path, self._model, self._metadata)
-        self._vocabulary = Vocabulary(self._model)
+        vocabulary = self._vocabulary = Vocabulary(self._model)
         length = self._metadata(f"{architecture}.context_length")
         if not length.isdecimal():
             raise UsageError(f"{options.path} does not say how long its context is")
@@ -108,7 +110,6 @@ class GgufRuntime(TokenRuntime):
         budget = Budget(MICRO_BATCH, SEQUENCES - 1, BATCH_OUTPUTS)
         budget.cells = self.original_context_length
         self.budget = self.bounded(budget)
-        vocabulary = self._vocabulary
         self.bos_token_id = vocabulary.bos
         self.bos_token = vocabulary.text_of(vocabulary.bos)
         self.eos_token = vocabulary.text_of(vocabulary.eos)
@@ -225,6 +226,13 @@ class GgufRuntime(TokenRuntime):
         self._held = base
         return len(base) - kept
 
+    def trace(self, tokens: Sequence[int], watch: Watch) -> NDArray[np.float32]:
+        """Runs one text in a context of its own."""
+        longest = self.original_context_length
+        cells = len(tokens) + -len(tokens) % CONTEXT_BLOCK
+        cells = min(cells, longest) if len(tokens) <= longest else cells
+        return trace(self._model, tokens, watch, cells, self._threads)
+
     def clear_cache(self) -> None:
         """Empties the KV cache."""
         if self._memory is not None:
@@ -324,12 +332,11 @@ class GgufRuntime(TokenRuntime):
         parameters.kv_unified = streams == 1
         parameters.swa_full = True
         parameters.no_perf = True
-        threads = self.options.n_threads or processors()
-        parameters.n_threads = parameters.n_threads_batch = threads
+        parameters.n_threads = parameters.n_threads_batch = self._threads
         if self.options.flash_attention is not None:
             parameters.flash_attn_type = int(self.options.flash_attention)
-        types = {"f16": "GGML_TYPE_F16", "f32": "GGML_TYPE_F32", "q8_0": "GGML_TYPE_Q8_0"}
-        parameters.type_k = parameters.type_v = getattr(self._llama, types[self.options.cache_type])
+        cache_type = f"GGML_TYPE_{self.options.cache_type.upper()}"
+        parameters.type_k = parameters.type_v = getattr(self._llama, cache_type)
         ERRORS.clear()
         self._context = self._llama.llama_init_from_model(self._model, parameters)
         self._cells, self._streams = size, streams
@@ -376,16 +383,8 @@ class GgufRuntime(TokenRuntime):
 
     def _decode(self, part: "TokenBatch") -> NDArray[np.float32]:
         """Runs one call; returns a view of the wanted logits, valid until the next call."""
-        int_pointer, byte_pointer = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_int8)
         pointers = self._sequence_ids.ctypes.data + 4 * part.first_sequence.astype(np.uint64)
-        batch = self._llama.llama_batch()
-        batch.n_tokens = len(part.tokens)
-        batch.token = part.tokens.ctypes.data_as(int_pointer)
-        batch.pos = part.positions.ctypes.data_as(int_pointer)
-        batch.n_seq_id = part.sequences.ctypes.data_as(int_pointer)
-        batch.seq_id = pointers.ctypes.data_as(ctypes.POINTER(int_pointer))
-        batch.logits = part.wanted.ctypes.data_as(byte_pointer)
-        code = self._llama.llama_decode(self._context, batch)
+        code = self._llama.llama_decode(self._context, part.in_place(pointers))
         if code:
             self.clear_cache()
         if code == 1:

@@ -21,7 +21,9 @@ from pajamas_eval.runtimes._hf_quantization import (
     quantization_name,
     quantizer_version,
 )
+from pajamas_eval.runtimes._hf_trace import watched
 from pajamas_eval.tokens.generation import Generation
+from pajamas_eval.tokens.hidden_states import LOGIT_ROWS, Watch
 from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.prefix_tree import Budget
 from pajamas_eval.tokens.scoring import ScoringBatch
@@ -230,6 +232,16 @@ class HfRuntime(FolderRuntime):
             return self.model(**inputs).logits[0]
         finally:
             hook.remove()
+
+    def trace(self, tokens: Sequence[int], watch: Watch) -> NDArray[np.float32]:
+        """Runs one text without a cache."""
+        import torch
+
+        ids = torch.as_tensor(tokens, device=self.device)[None]
+        columns = torch.arange(max(0, len(tokens) - LOGIT_ROWS), len(tokens), device=self.device)
+        with self._memory_errors(), torch.inference_mode(), watched(self.model, watch):
+            logits = self._logits(columns * 0, columns, input_ids=ids, use_cache=False)
+        return logits.float().cpu().numpy()
 
     def _gathers_rightly(self) -> bool:
         """Whether the output layer, given the wanted places only, gives their logits.

@@ -1,11 +1,7 @@
 """MLX models through mlx-lm: Apple silicon, or the CPU of a Linux machine."""
 
-import ctypes
-import ctypes.util
-import importlib.util
 import json
 import resource
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,10 +17,12 @@ from pajamas_eval.api.architecture import ArchitectureFacts
 from pajamas_eval.api.identity import Engine, Identity
 from pajamas_eval.api.options import overlaid
 from pajamas_eval.errors import OutOfMemoryError, UsageError
+from pajamas_eval.runtimes._blas import fast_blas
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, read_config, require
 from pajamas_eval.runtimes._mlx_config import misread, remedy, unread
 from pajamas_eval.runtimes._mlx_weights import float_types, quantization_of
 from pajamas_eval.tokens.generation import Generation
+from pajamas_eval.tokens.hidden_states import LOGIT_ROWS, Watch
 from pajamas_eval.tokens.log_softmax import log_probabilities
 from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.scoring import ScoringBatch, SideBySide
@@ -70,7 +68,7 @@ class MlxRuntime(FolderRuntime):
         mx = _mlx().mx
         versions = {package: version(package) for package in _PACKAGES}
         if not mx.metal.is_available():
-            return Engine(versions, f"CPU ({_blas()})")
+            return Engine(versions, f"CPU ({fast_blas()})")
         return Engine(versions, "Metal", str(mx.device_info().get("device_name", "")))
 
     def load(self) -> Identity:
@@ -172,6 +170,21 @@ class MlxRuntime(FolderRuntime):
             if max(padding):
                 c.prepare(lengths=list(stage.lengths), right_padding=padding)
         return copies
+
+    def trace(self, tokens: Sequence[int], watch: Watch) -> NDArray[np.float32]:
+        """Runs one text into a new cache."""
+        mlx = _mlx()
+        mx = mlx.mx
+        from pajamas_eval.runtimes._mlx_trace import watched
+
+        cache = mlx.cache.make_prompt_cache(self.model)
+        columns = mx.arange(max(0, len(tokens) - LOGIT_ROWS), len(tokens))
+        try:
+            with watched(self.model, watch):
+                logits = self._head(mx.array([tokens]), columns * 0, columns, cache)
+                return np.array(logits.astype(mx.float32))
+        except RuntimeError as error:
+            raise _memory_error(error) from None
 
     def clear_cache(self) -> None:
         """Drops the cache of the base, and the memory that MLX keeps for reuse."""
@@ -345,7 +358,7 @@ class _Modules:
 @cache
 def _mlx() -> _Modules:
     """`mlx.core` and the parts of `mlx_lm`, imported when first needed."""
-    _blas()
+    fast_blas()
     set_limit = resource.setrlimit
     # mlx_lm lowers the limit of open files for good when it is imported: not ours to give away.
     resource.setrlimit = lambda *_: None
@@ -358,26 +371,3 @@ def _mlx() -> _Modules:
         )
     finally:
         resource.setrlimit = set_limit
-
-
-@cache
-def _blas() -> str:
-    """Makes MLX multiply with a fast BLAS on Linux, whose wheel brings a slow one.
-
-    MLX finds the BLAS symbols among the libraries loaded before it, so loading one globally is
-    enough: torch's own copy of MKL, or the system's OpenBLAS (measured: 4.7 against 60 to 125
-    GFLOPS on two cores).
-    """
-    if sys.platform != "linux" or "mlx.core" in sys.modules:
-        return "its own BLAS"
-    torch = importlib.util.find_spec("torch")
-    candidates = {"torch's BLAS": "", "OpenBLAS": ctypes.util.find_library("openblas") or ""}
-    if torch and torch.origin:
-        candidates["torch's BLAS"] = str(Path(torch.origin).parent / "lib" / "libtorch_cpu.so")
-    for name, library in candidates.items():
-        try:
-            if library and hasattr(ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL), "sgemm_"):
-                return name
-        except OSError:
-            continue
-    return "its own BLAS, slow: install torch or OpenBLAS"

@@ -12,11 +12,12 @@ from blake3 import blake3
 from numpy.typing import ArrayLike, NDArray
 
 from pajamas_eval.api.architecture import ArchitectureFacts
+from pajamas_eval.api.hidden_states import Observer
 from pajamas_eval.api.identity import Engine, Identity, Settings
 from pajamas_eval.api.media import Prompt
 from pajamas_eval.api.options import RuntimeOptions
 from pajamas_eval.api.requests import AnyResult, GenerateUntil, Request
-from pajamas_eval.errors import RunError
+from pajamas_eval.errors import RunError, UsageError
 
 Answers = Iterator[tuple[int, AnyResult]]
 """Pairs of a request's index and its result, in any order, each index exactly once."""
@@ -158,6 +159,17 @@ class Runtime(ABC):
                         "which it was not asked"
                     )
                 yield indices[i], result
+
+    def hidden_states(self, tokens: Sequence[int], observe: Observer) -> None:
+        """Runs a text, and shows an observer the embedding, every layer, and the logits, in order.
+
+        A layer whose attention and feed-forward part cannot be told apart shows its output alone;
+        nothing is shown that was not proven to be what it is called. The weights are loaded.
+
+        Raises:
+            UsageError: The places cannot be found in this engine or in this model.
+        """
+        raise UsageError(f"the {self.name} runtime does not show hidden states")
 
     def close(self) -> None:  # noqa: B027 - most engines need nothing
         """Give back what the engine holds."""

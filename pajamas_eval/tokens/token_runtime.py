@@ -13,11 +13,14 @@ from typing import ClassVar
 import numpy as np
 from blake3 import blake3
 
+from pajamas_eval.api.hidden_states import Observer
 from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling
 from pajamas_eval.api.results import Failure
 from pajamas_eval.api.runtime import Answers, Capabilities
-from pajamas_eval.errors import OutOfMemoryError
+from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.tokens.generation import NOT_NUMBERS
+from pajamas_eval.tokens.hidden_states import Watch, show_hidden_states
+from pajamas_eval.tokens.layer_parts import States
 from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.prefix_tree import Budget, PrefixTree, Step
 from pajamas_eval.tokens.proofs import prove
@@ -66,6 +69,14 @@ class TokenRuntime(TokenGenerator):
 
     def clear_cache(self) -> None:
         """Give back the memory of the base."""
+
+    def trace(self, tokens: Sequence[int], watch: Watch) -> States:
+        """Run one text and tell of its hidden states; see `hidden_states.Tracer`."""
+        raise UsageError(f"the {self.name} runtime does not show hidden states")
+
+    def hidden_states(self, tokens: Sequence[int], observe: Observer) -> None:
+        """Runs a text twice, first a few tokens of it that tell which tensor is what."""
+        show_hidden_states(self, self.options.path, tokens, observe)
 
     @property
     def capabilities(self) -> Capabilities:

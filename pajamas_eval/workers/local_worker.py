@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pajamas_eval.api.hidden_states import HiddenStates, Observer
 from pajamas_eval.api.requests import AnyResult, Request
 from pajamas_eval.errors import PajamasError, RunError, WorkerDiedError, WorkerHungError
 from pajamas_eval.models.spec import ModelSpec
@@ -122,6 +123,14 @@ class LocalWorker:
             if message is not None:  # else a heartbeat
                 yield message
 
+    def hidden_states(self, tokens: Sequence[int], observe: Observer) -> None:
+        """Has the process run a text; it waits for what the observer returns for each place."""
+        self._send("hidden_states", list(tokens))
+        while not isinstance(message := self._receive(self._timeout), Finished):
+            if isinstance(message, HiddenStates):  # else a heartbeat
+                self._send_object(observe(message))
+        self._busy = False
+
     def restart(self) -> None:
         """Replaces a process that died or hung by a new one."""
         self._end()
@@ -149,8 +158,11 @@ class LocalWorker:
 
     def _send(self, method: str, argument: Any) -> None:
         self._busy = True
+        self._send_object((method, argument))
+
+    def _send_object(self, message: object) -> None:
         try:
-            self._process.connection.send((method, argument))
+            self._process.connection.send(message)
         except BlockingIOError:
             raise self._hung("took nothing of what it was sent", self._timeout) from None
         except (BrokenPipeError, ConnectionError):

@@ -5,8 +5,12 @@ import time
 import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from typing import Any
+
+from numpy.typing import NDArray
 
 from pajamas_eval.api.answer_key import answer_key, fingerprint
+from pajamas_eval.api.hidden_states import HiddenStates
 from pajamas_eval.api.requests import Request
 from pajamas_eval.api.runtime import Runtime, TextRuntime, Usage
 from pajamas_eval.errors import (
@@ -51,6 +55,8 @@ def serve(connection: Connection, spec: ModelSpec, timeout: float) -> None:
                 started = time.perf_counter()
                 identity = runtime.load()
                 connection.send(Loaded(identity, time.perf_counter() - started))
+            elif method == "hidden_states":
+                _show_hidden_states(connection, outbox, runtime, argument)
             else:
                 _answer(outbox, runtime, argument)
     except (EOFError, BrokenPipeError, ConnectionError, KeyboardInterrupt):
@@ -106,3 +112,18 @@ def _answer(outbox: Outbox, runtime: Runtime, requests: Sequence[Request]) -> No
     finally:  # what came before an error is no less true
         outbox.flush()
     outbox.finish(Finished(runtime.usage, peak_memory_bytes() + runtime.usage.device_memory_bytes))
+
+
+def _show_hidden_states(
+    connection: Connection, outbox: Outbox, runtime: Runtime, tokens: Sequence[int]
+) -> None:
+    runtime.usage = Usage()
+    runtime.heartbeat = outbox.heartbeat  # type: ignore[method-assign]
+
+    def observe(states: HiddenStates) -> NDArray[Any] | None:
+        connection.send(states)
+        instead: NDArray[Any] | None = connection.recv()
+        return instead
+
+    runtime.hidden_states(tokens, observe)
+    outbox.finish(Finished(runtime.usage, peak_memory_bytes()))

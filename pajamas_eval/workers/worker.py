@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from pajamas_eval.api.hidden_states import Observer
 from pajamas_eval.api.requests import AnyResult, Request
 from pajamas_eval.models.spec import ModelSpec
 from pajamas_eval.workers.messages import Finished, Loaded, Opened, Readings
@@ -59,6 +60,12 @@ class Worker(Protocol):
 
         Results are pairs of an index into `requests` and the answer to that request, in any order;
         nothing warrants that each index comes, or only once.
+        """
+
+    def hidden_states(self, tokens: Sequence[int], observe: Observer) -> None:
+        """Has the model that is loaded run a text, and shows an observer here its states.
+
+        Where the observer raises, the worker is left in the middle and can only be closed.
         """
 
     def restart(self) -> None:
