@@ -228,6 +228,12 @@ def refuse_other_kinds(path: str, model: Any, metadata: Callable[[str], str]) ->
     raise UsageError(f"{path} is {kind} ({architecture}), not a causal language model")
 
 
+def has_state(model: Any) -> bool:
+    """Whether a layer keeps a recurrent state, which sequences that part later cannot share."""
+    library = llama()
+    return bool(library.llama_model_is_recurrent(model) or library.llama_model_is_hybrid(model))
+
+
 def original_context_length(metadata: Callable[[str], str], native: int, block: int) -> int:
     """Where the long factors of a model with two sets of them begin, in whole blocks."""
     rope = f"{metadata('general.architecture')}.rope.scaling"

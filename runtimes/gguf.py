@@ -23,6 +23,7 @@ from pajamas_eval.runtimes._llama_cpp import (
     GpuMemory,
     TokenBatch,
     build,
+    has_state,
     last_error,
     llama,
     llama_version,
@@ -131,12 +132,7 @@ class GgufRuntime(TokenRuntime):
         self._model = self._read(vocab_only=False)
         self._vocabulary = Vocabulary(self._model)
         self._memory_for(CALL_TOKENS)
-        # A recurrent state cannot be shared by sequences that part later.
-        can_share = not (
-            self._llama.llama_model_is_recurrent(self._model)
-            or self._llama.llama_model_is_hybrid(self._model)
-        )
-        notes = self.prove(can_share=can_share)
+        notes = self.prove(can_share=not has_state(self._model))
         parameters = self._llama.llama_model_n_params(self._model)
         size = self._llama.llama_model_size(self._model)
         return Identity(

@@ -70,7 +70,9 @@ Put label= in front to name it in the report: q4=model.gguf
 """
 
 
-def _all_of(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+def all_of(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """One decorator for several options."""
+
     def add(command: _Command) -> _Command:
         for option in reversed(options):
             command = option(command)
@@ -88,7 +90,7 @@ def run_options(
         limit: Default of that option.
         benchmarks: The default of that one in words, where it is not always the same.
     """
-    return _all_of(
+    return all_of(
         click.option(
             "--benchmarks",
             "-b",
@@ -128,7 +130,7 @@ def _store_in_its_place(
     return path
 
 
-_question_options = _all_of(
+_question_options = all_of(
     click.option(
         "--shots",
         type=click.IntRange(min=0),
@@ -163,7 +165,7 @@ _question_options = _all_of(
         help="Run one sequence at a time: slow, without the noise of batching.",
     ),
 )
-_place_options = _all_of(
+_place_options = all_of(
     click.option(
         "--json",
         "json_file",
@@ -218,7 +220,7 @@ different_models_option = click.option(
     is_flag=True,
     help="Compare even where engines read another architecture from what claims to be one model.",
 )
-noise_options = _all_of(
+noise_options = all_of(
     click.option(
         "--noise-floor",
         is_flag=True,

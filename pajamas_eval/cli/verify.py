@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pajamas_eval.cli.options import MODEL_HELP, Number
+from pajamas_eval.cli.options import MODEL_HELP, Number, all_of
 from pajamas_eval.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,18 +17,31 @@ PARTED = 1
 """Exit code where the layers of a variant part from the baseline's."""
 
 
+_layer_options = all_of(
+    click.option(
+        "--layers",
+        is_flag=True,
+        help="Run a text through the models, and say where their hidden states part.",
+    ),
+    click.option(
+        "--text",
+        metavar="FILE_OR_TEXT",
+        help="What they read with --layers; a text of a thousand tokens by default.",
+    ),
+    click.option(
+        "--timeout",
+        type=Number(0, 1_000_000, min_open=True),
+        default=300.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long an engine may give no heartbeat with --layers before it is taken to hang.",
+    ),
+)
+
+
 @click.command(epilog=MODEL_HELP, short_help="Prove that files hold one model.")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL | BASE VARIANT...")
-@click.option(
-    "--layers",
-    is_flag=True,
-    help="Run a text through the models, and say where their hidden states part.",
-)
-@click.option(
-    "--text",
-    metavar="FILE_OR_TEXT",
-    help="What they read with --layers; a text of a thousand tokens by default.",
-)
+@_layer_options
 @click.option(
     "--fix",
     is_flag=True,
@@ -41,14 +54,6 @@ PARTED = 1
     default="text",
     show_default=True,
     help="What to print: tables and sentences, or everything that was found.",
-)
-@click.option(
-    "--timeout",
-    type=Number(0, 1_000_000, min_open=True),
-    default=300.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long an engine may give no heartbeat with --layers before it is taken to hang.",
 )
 @click.pass_context
 def verify(

@@ -109,3 +109,15 @@ def test_a_folder_that_mlx_lm_misreads_is_refused_before_anything_runs(
     assert result.returncode == 0, result.stderr
     assert "b: the baseline's architecture, by 26 values known of both" in result.stdout
     assert 'b: its config.json is overridden: {"rope_theta": 100000.0}' in result.stdout
+
+
+def test_the_missing_key_is_written_where_one_asks_for_it(original: Path, tmp_path: Path) -> None:
+    theta = {"rope_parameters": {"rope_type": "default", "rope_theta": 100000.0}}
+    folder = changed(original, tmp_path / "model", **theta)
+    said = run("verify", "--fix", folder)
+    config = folder / "config.json"
+    assert said.stdout == f"{config}: rope_theta = 100000.0 (for mlx)\n"
+    assert run("verify", "--fix", folder).stdout == f"{folder}: nothing is missing\n"
+    result = run("compare", f"a=hf[path={folder}]", f"b=mlx[path={folder}]", *FEW)
+    assert result.returncode == 0, result.stderr
+    assert run("verify", "--fix", "--layers", folder).returncode == 2
