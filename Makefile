@@ -35,7 +35,7 @@ lm-eval: .venv-lm-eval/installed
 
 demo: install
 	$(BIN)/python examples/demo_model/make_variants.py demo-models
-	$(BIN)/pajamas-eval compare --margin 5 \
+	$(BIN)/pajamas-eval compare \
 		original=examples/demo_model/weights \
 		demo-models/demo-f16.gguf demo-models/demo-q8_0.gguf \
 		demo-models/demo-q4_k_m.gguf demo-models/demo-q2_k.gguf \

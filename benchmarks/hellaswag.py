@@ -82,5 +82,7 @@ class PajamasCommonsense(HellaSwag):
 
     family = "pajamas_commonsense"
     summary = "100 completions in HellaSwag's form (built in)"
+    # What 100 questions certify where one in twenty flips; see tests/unit/test_builtin_sets.py.
+    metrics = (Metric("acc_norm", default_margin=6.0), Metric("acc", default_margin=6.0))
     dataset = Dataset("pajamas_commonsense", package="pajamas_eval.benchmarks")
     max_shots = 0

@@ -1,15 +1,17 @@
 """Each variant against the baseline: differences, divergence, verdicts, and what they add up to."""
 
+import math
 from collections.abc import Sequence
 
 from pajamas_eval.analysis.divergence import mean_choice_kl
 from pajamas_eval.analysis.paired import paired
 from pajamas_eval.analysis.paired_binary import PairedBinary
 from pajamas_eval.analysis.pairs import both_asked, fixed_confidence
-from pajamas_eval.api.metrics import Metric
+from pajamas_eval.api.metrics import Metric, margin_for
 from pajamas_eval.results.document import AnswerSet, BenchmarkRecord, Document
 from pajamas_eval.results.findings import Comparison, MeanSummary, OverallVerdict
 from pajamas_eval.statistics.multiplicity import holm
+from pajamas_eval.statistics.quantiles import two_sided
 from pajamas_eval.statistics.verdicts import Verdict
 
 POWER = 0.8
@@ -83,8 +85,8 @@ def _compare(
     settings = document.settings
     confidence, until_decided = settings.confidence, settings.until_decided
     pairs = paired(record, metric, base, answers)
-    difference, lower, upper = pairs.estimate(confidence)
-    margin = settings.margin(metric)
+    margin, is_default = margin_for(metric, settings.margins)
+    interval = pairs.interval(margin, confidence, until_decided=until_decided)
     noise = document.model(answers.label).noise_floor
     verdict = None
     if margin and not noise:
@@ -103,9 +105,10 @@ def _compare(
         gains=pairs.gains,
         losses=pairs.losses,
         unanswered=pairs.unanswered,
-        difference=difference,
-        lower=lower,
-        upper=upper,
+        difference=pairs.estimate(),
+        lower=_known(interval and interval[0]),
+        upper=_known(interval and interval[1]),
+        interval_confidence=two_sided(confidence) if interval else None,
         p_different=None if until_decided else pairs.p_different(),
         flip_rate=flips.flip_rate if flips else None,
         flip_lower=flip_lower,
@@ -113,6 +116,7 @@ def _compare(
         changed_wrong=_changed_wrong(metric, base, answers) if flips else None,
         choice_kl=choice_kl,
         margin=margin,
+        margin_is_default=is_default,
         verdict=verdict,
         p_worse=pairs.p_worse(margin, until_decided=until_decided) if margin else 1.0,
         smallest_margin=pairs.margin_of(
@@ -120,6 +124,11 @@ def _compare(
         ),
         further_questions=further,
     )
+
+
+def _known(bound: float | None) -> float | None:
+    """JSON knows no infinity."""
+    return bound if bound is not None and math.isfinite(bound) else None
 
 
 def _changed_wrong(metric: Metric, base: AnswerSet, answers: AnswerSet) -> int:

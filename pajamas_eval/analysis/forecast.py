@@ -18,6 +18,7 @@ class Forecast:
         pilot: Questions of the pilot that both models answered.
         available: Questions that the benchmark has.
         margin: What is to be certified.
+        margin_is_default: Whether it is the metric's own.
         discordance: Share of the pilot's questions that flipped, with Wilson's interval; nothing
             for a metric that is not binary, whose spread counts.
         needed: Questions for the margin, at the discordance or spread seen.
@@ -33,6 +34,7 @@ class Forecast:
     pilot: int
     available: int
     margin: Margin
+    margin_is_default: bool
     discordance: float | None
     discordance_lower: float | None
     discordance_upper: float | None
@@ -78,6 +80,7 @@ def forecasts(document: Document, power: float) -> Iterator[Forecast]:
                 pilot=comparison.count,
                 available=record.available,
                 margin=margin,
+                margin_is_default=comparison.margin_is_default,
                 discordance=comparison.flip_rate,
                 discordance_lower=comparison.flip_lower,
                 discordance_upper=comparison.flip_upper,

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pajamas_eval.analysis.pairs import Estimate, Pairs, fixed_confidence
+from pajamas_eval.analysis.pairs import Bounds, Pairs, fixed_confidence
 from pajamas_eval.api.metrics import Margin
 from pajamas_eval.statistics.paired import mcnemar_p, tango_interval
 from pajamas_eval.statistics.planning import further_questions, questions_needed, smallest_margin
 from pajamas_eval.statistics.proportions import wilson_interval
+from pajamas_eval.statistics.quantiles import two_sided
 from pajamas_eval.statistics.sequential import (
     SEQUENTIAL_SHARE,
     final_verdict,
     log_wealths,
     sequential_verdict,
 )
-from pajamas_eval.statistics.verdicts import Verdict, non_inferiority, p_worse
+from pajamas_eval.statistics.verdicts import Verdict, p_worse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,31 +34,25 @@ class PairedBinary(Pairs):
         """Wilson's interval of the flip rate."""
         return wilson_interval(self.gains + self.losses, self.count, confidence)
 
-    def estimate(self, confidence: float) -> Estimate:
-        """The difference of two proportions, with Tango's interval."""
-        lower, upper = tango_interval(self.gains, self.losses, self.count, confidence)
-        value = (self.gains - self.losses) / self.count if self.count else 0.0
-        return (value, lower, upper) if self.metric.higher_is_better else (-value, -upper, -lower)
+    def estimate(self) -> float:
+        """The difference of two proportions."""
+        return self._shown((self.gains - self.losses) / self.count) if self.count else 0.0
 
-    def bounds(self, confidence: float) -> tuple[float, float]:
+    def bounds(self, margin: Margin | None, confidence: float) -> Bounds:
         """Tango's, with unanswered questions as losses and as gains."""
         gains, losses, unanswered = self.gains, self.losses, self.unanswered
-        total, both_sides = self.count + unanswered, 2 * confidence - 1
+        total, both_sides = self.count + unanswered, two_sided(confidence)
         lower, _ = tango_interval(gains, losses + unanswered, total, both_sides)
         _, upper = tango_interval(gains + unanswered, losses, total, both_sides)
-        return (lower, upper) if self.metric.higher_is_better else (-upper, -lower)
+        return lower, upper
 
     def p_different(self) -> float:
         """McNemar's exact test."""
         return mcnemar_p(self.gains, self.losses)
 
-    def verdict(self, margin: Margin, confidence: float, *, until_decided: bool) -> Verdict:
-        """Tango's test, or bets and Tango's test where questions were asked until it was known."""
-        if until_decided:
-            return verdict_until_decided(self.differences, self.planned, margin.size, confidence)
-        return verdict_with_unanswered(
-            self.gains, self.losses, self.unanswered, self.count, margin.size, confidence
-        )
+    def verdict_until_decided(self, margin: Margin, confidence: float) -> Verdict:
+        """By bets, and Tango's test."""
+        return verdict_until_decided(self.differences, self.planned, self.size(margin), confidence)
 
     def p_worse(self, margin: Margin, *, until_decided: bool) -> float:
         """Tango's, or what is left of it where one may have stopped asking at any question.
@@ -68,10 +63,10 @@ class PairedBinary(Pairs):
         Holm's correction either.
         """
         gains, count = self.gains + self.unanswered, self.count + self.unanswered
-        fixed = p_worse(gains, self.losses, count, margin.size)
+        fixed = p_worse(gains, self.losses, count, self.size(margin))
         if not until_decided:
             return fixed
-        return sequential_p_worse(self.differences, self.planned, margin.size, fixed)
+        return sequential_p_worse(self.differences, self.planned, self.size(margin), fixed)
 
     def margin_of(self, count: int, power: float, confidence: float) -> float | None:
         """At the flip rate seen."""
@@ -82,33 +77,14 @@ class PairedBinary(Pairs):
     ) -> int | None:
         """At the rates of gains and losses seen."""
         fixed = fixed_confidence(confidence, until_decided)
-        return further_questions(self.gains, self.losses, self.count, margin.size, fixed)
+        return further_questions(self.gains, self.losses, self.count, self.size(margin), fixed)
 
     def questions_needed(self, margin: Margin, power: float, confidence: float) -> tuple[int, int]:
         """At the flip rate seen, and at the upper end of its interval."""
         _, upper = self.flip_interval(confidence)
         rates = self.flip_rate, upper
-        needed, at_most = (questions_needed(margin.size, r, power, confidence) for r in rates)
+        needed, at_most = (questions_needed(self.size(margin), r, power, confidence) for r in rates)
         return needed, at_most
-
-
-def verdict_with_unanswered(
-    gains: int, losses: int, unanswered: int, count: int, margin: float, confidence: float
-) -> Verdict:
-    """The verdict that holds whatever the unanswered questions would have shown.
-
-    Args:
-        gains, losses: Among the `count` questions that both answered.
-        unanswered: Questions that one could not answer, in addition to `count`.
-        margin: As a proportion.
-        confidence: In (0, 1).
-    """
-    total = count + unanswered
-    if non_inferiority(gains, losses + unanswered, total, margin, confidence) is Verdict.NO_WORSE:
-        return Verdict.NO_WORSE
-    if non_inferiority(gains + unanswered, losses, total, margin, confidence) is Verdict.WORSE:
-        return Verdict.WORSE
-    return Verdict.UNDECIDED
 
 
 def verdict_until_decided(

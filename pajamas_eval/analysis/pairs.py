@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pajamas_eval.api.metrics import Margin, Metric
 from pajamas_eval.results.document import AnswerRecord, AnswerSet
 from pajamas_eval.statistics.sequential import final_confidence
-from pajamas_eval.statistics.verdicts import Verdict
+from pajamas_eval.statistics.verdicts import Verdict, verdict_of_bounds
 
-Estimate = tuple[float, float | None, float | None]
-"""A figure with the lower and upper bound of its interval, where there is one."""
+Bounds = tuple[float, float]
+"""Lower and upper, one-sided each; −∞ and ∞ where nothing holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +56,32 @@ class Pairs(ABC):
         return len(self.differences) - self.unanswered
 
     @abstractmethod
-    def estimate(self, confidence: float) -> Estimate:
-        """The difference as a report shows it, variant minus baseline, with its interval."""
+    def estimate(self) -> float:
+        """The difference as a report shows it, variant minus baseline."""
 
     @abstractmethod
-    def bounds(self, confidence: float) -> tuple[float, float]:
-        """One-sided bounds of the difference, as a report shows it.
+    def bounds(self, margin: Margin | None, confidence: float) -> Bounds:
+        """Of the difference, a gain being positive, on the scale of `differences`.
 
-        They hold whatever the unanswered questions would have shown: −∞ and ∞ where nothing holds.
+        They hold whatever the unanswered questions would have shown.
         """
+
+    def interval(
+        self, margin: Margin | None, confidence: float, *, until_decided: bool
+    ) -> Bounds | None:
+        """The bounds that the verdict is read from, as a report shows them.
+
+        Nothing where questions were asked until the verdict was in: no bound of a fixed number of
+        questions holds then.
+        """
+        if until_decided:
+            return None
+        lower, upper = sorted(map(self._shown, self.bounds(margin, confidence)))
+        return lower, upper
+
+    def _shown(self, difference: float) -> float:
+        """A difference on the scale of `differences` as a report shows it."""
+        return self.metric.sign * difference
 
     def answered(self) -> Self:
         """The same as if the questions that were not answered did not exist."""
@@ -90,7 +107,6 @@ class Pairs(ABC):
     def p_different(self) -> float:
         """Two-sided test of no difference."""
 
-    @abstractmethod
     def verdict(self, margin: Margin, confidence: float, *, until_decided: bool) -> Verdict:
         """Whether the variant is no worse, worse, or neither is proven.
 
@@ -101,6 +117,17 @@ class Pairs(ABC):
             confidence: Of each one-sided test, in (0.5, 1).
             until_decided: Whether questions were asked one after the other until this was known.
         """
+        if until_decided:
+            return self.verdict_until_decided(margin, confidence)
+        return verdict_of_bounds(*self.bounds(margin, confidence), self.size(margin))
+
+    @abstractmethod
+    def verdict_until_decided(self, margin: Margin, confidence: float) -> Verdict:
+        """By bets on the questions in their order; once all are asked, by the fixed test too."""
+
+    def size(self, margin: Margin) -> float:
+        """A margin on the scale of `differences`."""
+        return self.metric.margin_size(margin)
 
     @abstractmethod
     def p_worse(self, margin: Margin, *, until_decided: bool) -> float:

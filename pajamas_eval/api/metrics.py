@@ -27,12 +27,16 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             the result. `ratio` is above 0, with the docs' weighted geometric mean as the result, as
             for perplexity: a doc's value is exp(−log-likelihood / words), its weight the words.
         unit: `points` for proportions; of any other name for means and ratios.
+        default_margin: Loss that is still no worse where the user names no margin, in
+            `margin_unit`. By default 1 in points and in percent, and in a unit of its own none:
+            the user must name one.
     """
 
     name: str
     kind: MetricKind = "binary"
     higher_is_better: bool = True
     unit: str = POINTS
+    default_margin: float | None = None
 
     @property
     def is_proportion(self) -> bool:
@@ -48,6 +52,23 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def sign(self) -> int:
         """1 where more is better, −1 where less is."""
         return 1 if self.higher_is_better else -1
+
+    def margin_size(self, margin: "Margin") -> float:
+        """A margin on the scale of differences: proportions, logarithms of ratios.
+
+        Raises:
+            UsageError: It is none of this metric: not above 0, or the whole of what may be lost.
+        """
+        # A ratio where less is better has no end; of any other share, all is lost at 100.
+        shares = margin.unit == POINTS or (margin.unit == RELATIVE and self.higher_is_better)
+        if not 0 < margin.value < (100 if shares else math.inf):
+            raise UsageError(
+                f"{self.name}: a margin of {margin.value:g} {margin.unit} is not above 0"
+                + (" and below 100" if shares else "")
+            )
+        if margin.unit == RELATIVE:
+            return self.sign * -math.log1p(-self.sign * margin.value / 100)
+        return margin.value / 100 if margin.unit == POINTS else margin.value
 
     def problem(self, value: object) -> str | None:
         """What is wrong with a doc's value, if anything."""
@@ -66,32 +87,31 @@ class Margin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Loss that a variant may have and still be no worse.
 
     Attributes:
-        value: In the unit: 5 points are 0.05 of a proportion, 5 % are a ratio that is 1.05 times as
-            bad.
+        value: In the unit: 5 points are 0.05 of a proportion; 5 % are a ratio that is 5 % higher
+            where less is better, and 5 % lower where more is.
     """
 
     value: Annotated[float, Meta(gt=0)]
     unit: str = POINTS
 
-    @property
-    def size(self) -> float:
-        """On the scale that differences are computed on: proportions, logarithms of ratios."""
-        if self.unit == POINTS:
-            return self.value / 100
-        return math.log1p(self.value / 100) if self.unit == RELATIVE else self.value
 
+def margin_for(metric: Metric, margins: Iterable[Margin]) -> tuple[Margin | None, bool]:
+    """The margin of a metric, and whether it is the default; the one place that decides it.
 
-DEFAULT_MARGINS = (Margin(1.0), Margin(1.0, RELATIVE))
-"""Of points and of ratios; a mean in a unit of its own has none."""
+    Args:
+        metric: What is measured.
+        margins: Those that the user names, each in its unit; the last in the metric's unit counts.
 
-
-def margin_for(metric: Metric, margins: Iterable[Margin]) -> Margin | None:
-    """The margin in the metric's unit: the last that is given, the default one, or nothing."""
-    found = None
-    for margin in (*DEFAULT_MARGINS, *margins):
-        if margin.unit == metric.margin_unit:
-            found = margin
-    return found
+    Returns:
+        Nothing for a metric in a unit of its own for which neither it nor the user names one.
+    """
+    unit = metric.margin_unit
+    if given := [margin for margin in margins if margin.unit == unit]:
+        return given[-1], False
+    default = metric.default_margin
+    if default is None and unit in (POINTS, RELATIVE):
+        default = 1.0
+    return (None if default is None else Margin(default, unit)), True
 
 
 def parse_margin(text: str) -> Margin:

@@ -26,12 +26,16 @@ def runtimes() -> None:
 @click.option("--all", "every", is_flag=True, help="Also every subject and group.")
 def benchmarks(every: bool) -> None:
     """Show the benchmarks."""
+    from pajamas_eval.api.metrics import margin_for
     from pajamas_eval.questions.registry import benchmark_families
+    from pajamas_eval.report.wording.figures import margin_text
 
     for name, family in benchmark_families().items():
         shots = f"{family.default_shots}-shot by default"
         metrics = ", ".join(metric.name for metric in family.metrics)
-        click.echo(f"{name:20}  {family.summary}; {metrics}; {shots}")
+        margin, _ = margin_for(family.metrics[0], ())
+        said = f"margin {margin_text(margin)}" if margin else "no margin"
+        click.echo(f"{name:20}  {family.summary}; {metrics}; {shots}, {said}")
         if every:
             for member in family.names()[1:]:
                 click.echo(f"  {member}")

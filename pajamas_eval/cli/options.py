@@ -200,7 +200,7 @@ margin_option = click.option(
     metavar="MARGIN",
     help="What a variant may lose and still be no worse: points (5), a share of a ratio such as "
     "perplexity (2%) or a metric's own unit (0.1nats); may be given for each. "
-    "[default: 1 point, 1%]",
+    "[default: each benchmark's own; see `list benchmarks`]",
 )
 confidence_option = click.option(
     "--confidence",
@@ -208,7 +208,7 @@ confidence_option = click.option(
     default=0.95,
     show_default=True,
     metavar="SHARE",
-    help="Confidence of every verdict and interval.",
+    help="Confidence of every verdict, and of either side of the interval that it is read from.",
 )
 until_decided_option = click.option(
     "--until-decided",

@@ -23,6 +23,7 @@ def runs(store: Path | None) -> None:
 @store_option
 def show(run: int, store: Path | None) -> None:
     """Show a recorded run's report."""
+    from pajamas_eval.analysis.summary import summarize
     from pajamas_eval.cli.output import output_console
     from pajamas_eval.evaluation.stored_runs import logs_of, resume_command
     from pajamas_eval.report.terminal import comparison as terminal
@@ -40,7 +41,9 @@ def show(run: int, store: Path | None) -> None:
         say(line, console)
     if content is not None:
         console.print()
-        terminal.show(decode(content, f"run {run}"), console)
+        document = decode(content, f"run {run}")
+        summarize(document)  # as this version does it, whichever version recorded it
+        terminal.show(document, console)
 
 
 def _print(table: object) -> None:

@@ -52,7 +52,7 @@ def evaluate(
         RunError: A model's process died before anything was scored.
     """
     specs, floors = with_noise_floor(specs, config)
-    refuse_without_margin(benchmarks, config, len(specs) > 1)
+    refuse_unknown_margins(benchmarks, config, len(specs) > 1)
     # Bad data is found before any engine starts; prompts through a template come later.
     first = 1 if config.apply_chat_template else config.limit
     question_sets = _question_sets(benchmarks, data, config, first, None)
@@ -152,12 +152,15 @@ class _Models:
         )
 
 
-def refuse_without_margin(
+def refuse_unknown_margins(
     benchmarks: Sequence[Benchmark[Any]], config: RunConfig, compares: bool
 ) -> None:
-    """Raises `UsageError` for a headline metric on which nothing could be decided."""
+    """Raises `UsageError` for metrics on which nothing could be decided."""
     for benchmark in benchmarks:
         metric = benchmark.metrics[0]
+        for each in benchmark.metrics if compares else ():
+            if margin := config.margin(each):
+                each.margin_size(margin)
         if compares and config.margin(metric) is None:
             raise UsageError(
                 f"{benchmark.name} is measured in {metric.unit}: say how much a variant may lose, "

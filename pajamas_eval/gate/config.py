@@ -165,8 +165,11 @@ def _check(gate: Gate) -> None:
         asked = benchmark(name)
         place = f"[gate.benchmarks.{name}]"
         metric = _judged(name, table)
-        if table.margin is not None and metric.margin_unit == POINTS and table.margin >= 100:
-            raise UsageError(f"{place}: margin = {table.margin:g}: a margin is below 100 points")
+        if table.margin is not None:
+            try:
+                metric.margin_size(Margin(table.margin, metric.margin_unit))
+            except UsageError as error:
+                raise UsageError(f"{place}: {error}") from None
         if table.max_flips is not None and metric.kind != "binary":
             raise UsageError(f"{place}: max_flips is for right and wrong; {metric.name} is neither")
         if table.max_mean_kl is not None and not asked.has_choices:

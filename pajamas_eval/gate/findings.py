@@ -53,8 +53,9 @@ class Finding:
 
     Attributes:
         figure: What was measured, if anything was.
-        lower, upper: Its one-sided bounds at the gate's confidence, where it was measured on
-            questions; they allow for the questions that were not answered.
+        lower, upper: Its one-sided bounds, from which the outcome is read, where it was measured
+            on questions; they allow for the questions that were not answered.
+        confidence: Of each bound and of the outcome, where it was measured on questions.
         reason: Why it is not passed, where the figures do not say it.
     """
 
@@ -64,6 +65,7 @@ class Finding:
     figure: float | None = None
     lower: float | None = None
     upper: float | None = None
+    confidence: float | None = None
     reason: str = ""
 
 

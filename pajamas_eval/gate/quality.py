@@ -14,6 +14,7 @@ from pajamas_eval.gate.findings import Finding, Outcome, Requirement, Unit
 from pajamas_eval.results.document import BenchmarkRecord, Document
 from pajamas_eval.statistics.clusters import mean_interval
 from pajamas_eval.statistics.proportions import wilson_interval
+from pajamas_eval.statistics.quantiles import two_sided
 from pajamas_eval.statistics.verdicts import Verdict
 
 _OUTCOMES = {
@@ -95,6 +96,7 @@ def judge_benchmark(document: Document, gate: Gate, name: str, label: str) -> It
             figure=decision.figure,
             lower=decision.lower,
             upper=decision.upper,
+            confidence=confidence,
             reason=reason,
         )
 
@@ -192,19 +194,17 @@ def _sample(
 
 def _margin(margin: Margin, sample: _Sample, confidence: float) -> _Decision:
     pairs, until_decided = sample.pairs, sample.until_decided
-    lower = upper = None  # no interval of a fixed number of questions holds for an early stop
-    if not until_decided:
-        lower, upper = pairs.bounds(confidence)
+    interval = pairs.interval(margin, confidence, until_decided=until_decided)
+    lower, upper = interval or (None, None)
     verdict = pairs.verdict(margin, confidence, until_decided=until_decided)
     further = pairs.further_questions(margin, confidence, until_decided=until_decided)
-    figure, _, _ = pairs.estimate(confidence)
-    return _Decision(_OUTCOMES[verdict], figure, lower, upper, further)
+    return _Decision(_OUTCOMES[verdict], pairs.estimate(), lower, upper, further)
 
 
 def _flips(ceiling: float, sample: _Sample, confidence: float) -> _Decision:
     pairs = sample.pairs
     flips, total = pairs.gains + pairs.losses, len(pairs.differences)
-    both_sides = 2 * confidence - 1
+    both_sides = two_sided(confidence)
     lower, _ = wilson_interval(flips, total, both_sides)
     _, upper = wilson_interval(flips + pairs.unanswered, total, both_sides)
     return _below(sample, ceiling, flips / pairs.count, lower, upper)
@@ -213,7 +213,7 @@ def _flips(ceiling: float, sample: _Sample, confidence: float) -> _Decision:
 def _mean_kl(ceiling: float, sample: _Sample, confidence: float) -> _Decision | None:
     if not sample.divergences:
         return None
-    both_sides = 2 * confidence - 1
+    both_sides = two_sided(confidence)
     known = mean_interval(sample.divergences, sample.clusters, both_sides)
     unanswered = len(sample.pairs.differences) - len(sample.divergences)
     if unanswered <= 0:

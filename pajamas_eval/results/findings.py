@@ -72,8 +72,12 @@ class Comparison(Record):
         unanswered: Questions that at least one of the two was asked and could not answer.
         difference: Variant minus baseline, in the metric's unit (points as a proportion); for a
             ratio the change relative to the baseline.
-        lower, upper: Its interval at the run's confidence: Tango's for a binary metric, else
-            Student's. Nothing where a single question or cluster says nothing of the spread.
+        lower, upper: The interval that the verdict is read from: Tango's for a binary metric, else
+            Student's. It holds whatever the unanswered questions would have shown. Nothing where it
+            has no end, as where a single question or cluster says nothing of the spread, and where
+            questions were asked until a verdict was in: none of a fixed number holds then.
+        interval_confidence: Of that interval, two-sided: 0.9 where the run's confidence, that of
+            the verdict and of each end, is 0.95.
         p_different: Test of no difference, two-sided: McNemar's exact one for a binary metric, else
             the paired t test. Nothing where questions were asked until a verdict was in, for it
             holds for a fixed number of questions only.
@@ -84,6 +88,7 @@ class Comparison(Record):
         choice_kl: Kullback-Leibler divergence of the variant's distribution over a question's
             choices from the baseline's, in nats; nothing for generated answers.
         margin: Loss that is still no worse; nothing where there is none in the metric's unit.
+        margin_is_default: Whether it is the metric's own, as the run named none in its unit.
         verdict: Non-inferiority at the margin and the run's confidence; undecided where unanswered
             questions could change it. Nothing for a noise floor or without a margin.
         p_worse: p-value of "the loss is at most the margin", with unanswered questions as gains;
@@ -105,6 +110,7 @@ class Comparison(Record):
     difference: float
     lower: float | None
     upper: float | None
+    interval_confidence: float | None
     p_different: float | None
     flip_rate: float | None
     flip_lower: float | None
@@ -112,6 +118,7 @@ class Comparison(Record):
     changed_wrong: int | None
     choice_kl: MeanSummary | None
     margin: Margin | None
+    margin_is_default: bool
     verdict: Verdict | None
     p_worse: float
     smallest_margin: float | None

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from pajamas_eval.api.metrics import POINTS
+
 
 def _from_3(document: dict[str, Any]) -> None:
     """Metrics with kinds, margins with units, and one part for each request."""
@@ -60,5 +62,14 @@ def _rename(record: dict[str, Any], **names: str) -> None:
             record[new] = record.pop(old)
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], None]] = {3: _from_3}
+def _from_4(document: dict[str, Any]) -> None:
+    """The confidence of a difference's interval: it was two-sided at the run's."""
+    given = {margin.get("unit", POINTS) for margin in document["settings"]["margins"]}
+    for comparison in document.get("comparisons", ()):
+        comparison["interval_confidence"] = document["settings"]["confidence"]
+        margin = comparison["margin"] or {}
+        comparison["margin_is_default"] = margin.get("unit", POINTS) not in given
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], None]] = {3: _from_3, 4: _from_4}
 """By the version they lead from; a released one is never changed."""

@@ -33,8 +33,10 @@ class RunConfig(msgspec.Struct, kw_only=True):
         apply_chat_template: Ask through the baseline's chat template.
         template_date: The date that chat templates are told; by default the day of the run.
         exact: Run one sequence at a time.
-        confidence: Of every interval and verdict.
-        margins: Losses that a variant may have and still be no worse, each in its unit.
+        confidence: Of every verdict and of each end of the interval that it is read from; the
+            other intervals are two-sided.
+        margins: Losses that a variant may have and still be no worse, each in its unit; of other
+            units it is the default of the metric.
         until_decided: Ask in random order, and only until each verdict is in.
         noise_floor: Run the baseline a second time, in batches of another shape.
         same_weights: Labels of variants that are the baseline's weights in another runtime.
@@ -60,7 +62,7 @@ class RunConfig(msgspec.Struct, kw_only=True):
 
     def margin(self, metric: Metric) -> Margin | None:
         """The margin of a metric; nothing where none is given in its unit and it has no default."""
-        return margin_for(metric, self.margins)
+        return margin_for(metric, self.margins)[0]
 
 
 class RunPlan(RunConfig, kw_only=True):

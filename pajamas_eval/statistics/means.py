@@ -98,6 +98,31 @@ def non_inferiority(
     return Verdict.WORSE if t <= -threshold else Verdict.UNDECIDED
 
 
+def one_sided_bounds(
+    differences: MeanInterval, confidence: float = 0.95, scale: float = 0.0
+) -> tuple[float, float]:
+    """The bounds whose place tells the verdict of `non_inferiority` without a bound of differences.
+
+    Student's, each at this confidence. Of few differences that are all equal they are −∞ and ∞, as
+    these decide nothing; see this module.
+
+    Args:
+        differences, confidence: As for `non_inferiority`.
+        scale: The margin, if there is one: a spread that is nothing beside it is none.
+
+    Returns:
+        Lower and upper bound in the unit of the differences; −∞ and ∞ where the error is unknown.
+    """
+    mean, error, clusters = differences.mean, differences.standard_error, differences.clusters
+    threshold = one_sided_t(confidence, max(clusters - 1, 1))
+    least = ROUNDING * max(abs(mean), scale)
+    unseen = error <= least and _t(0.0, 0.0, clusters, 1.0, None) < threshold
+    if unseen or not math.isfinite(error):
+        return -math.inf, math.inf
+    width = max(threshold * error, least)
+    return mean - width, mean + width
+
+
 def p_no_worse(differences: MeanInterval, margin: float, bound: float | None = None) -> float:
     """P-value against "the loss is the margin or more": small where the variant is no worse.
 

@@ -23,6 +23,11 @@ def one_sided_t(confidence: float, degrees_of_freedom: int) -> float:
     return -float(stdtrit(degrees_of_freedom, error_rate(confidence)))
 
 
+def two_sided(confidence: float) -> float:
+    """Of the interval whose ends are one-sided bounds at this confidence: 90 % of 95 %."""
+    return round(2 * confidence - 1, 12)
+
+
 def error_rate(confidence: float) -> float:
     """The α = 1 − confidence of a one-sided test; at a half both sides would be proven at once."""
     if not 0.5 < confidence < 1:

@@ -43,6 +43,21 @@ def non_inferiority(
     return Verdict.WORSE if z <= -threshold else Verdict.UNDECIDED
 
 
+def verdict_of_bounds(lower: float, upper: float, margin: float) -> Verdict:
+    """The verdict that is read from one-sided bounds of a difference, a gain being positive.
+
+    Of Tango's interval at `two_sided(confidence)` it is that of `non_inferiority`, which inverts
+    the same test.
+
+    Args:
+        lower, upper: In the margin's unit.
+        margin: Acceptable loss, above 0.
+    """
+    if lower >= -margin:
+        return Verdict.NO_WORSE
+    return Verdict.WORSE if upper <= -margin else Verdict.UNDECIDED
+
+
 def p_no_worse(gains: int, losses: int, count: int, margin: float) -> float:
     """P-value against "the loss is the margin or more": small where the variant is no worse.
 

@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 
 from pajamas_eval.analysis.comparisons import headlines
+from pajamas_eval.analysis.summary import summarize
 from pajamas_eval.results.document import Document
 from pajamas_eval.results.file import read
 from pajamas_eval.statistics.verdicts import Verdict
@@ -36,7 +38,7 @@ def demo(
     out = tmp_path_factory.mktemp("demo") / "demo.json"
     models = [f"original={original}", *(str(variants / name) for name in VARIANTS)]
     result = subprocess.run(
-        [COMMAND, "compare", *models, "--margin", "5", "--json", out],
+        [COMMAND, "compare", *models, "--json", out],
         capture_output=True,
         text=True,
         check=False,
@@ -104,7 +106,9 @@ def test_questions_asked_until_decided_give_the_verdicts_of_all(
         check=True,
         capture_output=True,
     )
-    early, (_, full) = read(out), demo
+    early, full = read(out), deepcopy(demo[1])
+    full.settings.margins = early.settings.margins
+    summarize(full)
     assert [(v.label, v.verdict) for v in early.verdicts] == [
         (v.label, v.verdict) for v in full.verdicts
     ]
@@ -141,6 +145,7 @@ def test_the_answers_hold_what_later_questions_need(demo: tuple[str, Document]) 
 
 ROW = re.compile(r"^ (?P<label>[\w-]+) +(?P<rest>\d+\.\d \[.*)$", re.MULTILINE)
 TITLE = re.compile(r"^(?P<name>pajamas_\w+): \d+ questions, \d-shot", re.MULTILINE)
+MARGIN = re.compile(r"\(margin (\d+)\)")
 FIGURE = re.compile(r"[+−]?\d+\.\d")
 VERDICT = re.compile(r"baseline|no worse|worse|undecided")
 
@@ -156,12 +161,31 @@ def rows(text: str) -> dict[tuple[str, str], tuple[list[float], str]]:
     return found
 
 
+def test_every_set_is_judged_at_its_own_margin_and_its_intervals_say_so(
+    demo: tuple[str, Document],
+) -> None:
+    printed, document = demo
+    assert MARGIN.findall(printed) == ["4", "6", "4"]
+    assert (
+        "Verdict at margins of 4 points (default of pajamas_knowledge, pajamas_arithmetic), "
+        "6 points (default of pajamas_commonsense) and 95 % confidence"
+    ) in printed
+    for comparison in headlines(document, document.comparisons):
+        margin = {"pajamas_commonsense": 0.06}.get(comparison.benchmark, 0.04)
+        assert comparison.lower is not None
+        assert comparison.upper is not None
+        found = comparison.verdict
+        assert (comparison.lower >= -margin) is (found is Verdict.NO_WORSE)
+        assert (comparison.upper <= -margin) is (found is Verdict.WORSE)
+
+
 def test_readme_shows_what_the_demo_prints(demo: tuple[str, Document]) -> None:
     """Times and memory differ between machines; scores only by an answer on the edge."""
     printed, _ = demo
     readme = (ROOT / "README.md").read_text("utf-8")
     quoted = readme.partition("<!-- demo -->")[2].partition("<!-- /demo -->")[0]
     expected, actual = rows(quoted), rows(printed)
+    assert MARGIN.findall(quoted) == MARGIN.findall(printed)
     assert expected.keys() == actual.keys()
     assert len(expected) == 3 * len(LABELS)
     for key, (figures, verdict) in expected.items():

@@ -17,6 +17,7 @@ from faulty import Place
 from scipy.stats import binomtest, gmean, ttest_rel
 from scipy.stats import t as student
 
+from pajamas_eval.report.wording.figures import margin_text
 from pajamas_eval.results.document import AnswerSet, Comparison, Document
 from pajamas_eval.results.file import read
 
@@ -61,7 +62,7 @@ def same(one: Document, other: Document) -> bool:
 def clustered(
     differences: np.ndarray[Any, Any], groups: list[str], weights: np.ndarray[Any, Any] | None
 ) -> tuple[float, float, float, float]:
-    """Mean, 95 % bounds and p-value by statsmodels, with G − 1 degrees of freedom.
+    """Mean, one-sided 95 % bounds and p-value by statsmodels, with G − 1 degrees of freedom.
 
     Its small-sample factor is G/(G − 1) · (n − 1)/(n − k), which for one parameter is ours.
     """
@@ -72,7 +73,7 @@ def clustered(
     )
     mean, error = float(fit.params[0]), float(fit.bse[0])
     degrees = len(set(groups)) - 1
-    half = float(student.ppf(0.975, degrees)) * error
+    half = float(student.ppf(0.95, degrees)) * error
     return mean, mean - half, mean + half, float(2 * student.sf(abs(mean) / error, degrees))
 
 
@@ -276,9 +277,39 @@ def test_means_without_clusters_are_scipys(place: Place) -> None:
     base, q4 = (values(document, label, "distance") for label in ("base", "q4"))
     test = ttest_rel(q4, base)
     found = compared(document, "q4", "distance")
-    interval = test.confidence_interval(0.95)
+    interval = test.confidence_interval(0.9)
     assert found.p_different == pytest.approx(test.pvalue)
     assert (found.lower, found.upper) == pytest.approx((interval.low, interval.high))
+
+
+def test_a_benchmarks_own_margin_holds_in_every_command_unless_one_is_named(place: Place) -> None:
+    """Where it is run, resumed, merged, shown and planned."""
+    models = place.model("base"), place.model("q4", "wrong 45")
+    options = ("-b", "partial_credit")
+    document, result = place.documented("compare", *models, *options)
+    for metric, margin, verdict in (("digits", "5 points", "worse"),
+                                    ("distance", "0.75 steps", "no worse")):  # fmt: skip
+        found = compared(document, "q4", metric)
+        assert found.margin is not None
+        assert (margin_text(found.margin), found.verdict) == (margin, verdict)
+        assert found.margin_is_default
+    said = "Verdict at a margin of 5 points (default of partial_credit) and 95 % confidence"
+    assert said in result.stdout
+    assert same(resumed(place), document)
+    assert said in place.run("show", 1).stdout
+    place.run("run", place.model("q2", "wrong 1"), *options)
+    merged, result = place.documented("compare", "run:1", "run:3")
+    assert compared(merged, "q2", "digits").verdict == "no worse"
+    assert said in result.stdout
+    assert (
+        "margin 5 points (default of partial_credit), power"
+        in place.run("plan", *models, *options).stdout
+    )
+    named, result = place.documented("compare", "run:1", "run:3", "--margin", "60")
+    found = compared(named, "q4", "digits")
+    assert (found.verdict, found.margin_is_default) == ("no worse", False)
+    assert compared(named, "q4", "distance").margin_is_default, "that is in steps"
+    assert "Verdict at a margin of 60 points and 95 % confidence" in result.stdout
 
 
 def test_a_metric_in_a_unit_of_its_own_needs_a_margin_to_lead(place: Place) -> None:
@@ -287,7 +318,7 @@ def test_a_metric_in_a_unit_of_its_own_needs_a_margin_to_lead(place: Place) -> N
     models = place.model("base"), place.model("q4", "wrong 45"), place.model("q2", "wrong 85")
     result = place.run("gate", "--gate", "g.toml", *models)
     assert result.returncode == 1, result.stderr
-    assert "< +0.75 steps" in result.stdout
+    assert "≤ +0.75 steps" in result.stdout
     assert "q4: passed (1 passed)" in result.stdout
     assert "q2: failed (1 failed)" in result.stdout
 
@@ -340,7 +371,7 @@ def test_a_benchmark_of_five_samples(place: Place) -> None:
         assert set(calls.values()) == {1}
     found = compared(document, "loaded", "pass_at_1")
     test = ttest_rel(values(document, "loaded", "pass_at_1"), values(document, "fair", "pass_at_1"))
-    interval = test.confidence_interval(0.95)
+    interval = test.confidence_interval(0.9)
     assert found.p_different == pytest.approx(test.pvalue)
     assert (found.lower, found.upper) == pytest.approx((interval.low, interval.high))
     assert "loaded is worse" in result.stdout

@@ -19,8 +19,8 @@ class PartialCredit(Benchmark[Number]):
 
     family, summary = "partial_credit", "numbers, digit by digit"
     metrics = (
-        Metric("digits", "mean"),
-        Metric("distance", "mean", higher_is_better=False, unit="steps"),
+        Metric("digits", "mean", default_margin=5.0),
+        Metric("distance", "mean", higher_is_better=False, unit="steps", default_margin=0.75),
     )
     request_types = (GenerateUntil,)
 

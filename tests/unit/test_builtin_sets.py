@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import itertools
 import json
+import math
 import operator
 import re
 import sys
@@ -18,6 +19,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from pajamas_eval.api.metrics import Margin, margin_for
+from pajamas_eval.questions.registry import benchmark
+from pajamas_eval.statistics.planning import smallest_margin
+from pajamas_eval.statistics.sequential import PRIOR_DISCORDANCE
+from pajamas_eval.statistics.verdicts import Verdict, non_inferiority
 
 DATA = Path(__file__).resolve().parents[2] / "benchmarks" / "data"
 GENERATOR = DATA / "generate_arithmetic.py"
@@ -107,6 +114,38 @@ def load_generator() -> ModuleType:
 every_file = pytest.mark.parametrize("path", COUNTS, ids=name_of)
 every_knowledge_file = pytest.mark.parametrize("path", KNOWLEDGE_FILES, ids=name_of)
 every_arithmetic_file = pytest.mark.parametrize("path", ARITHMETIC_FILES, ids=name_of)
+
+
+class TestMargins:
+    @pytest.mark.parametrize(
+        ("name", "path"),
+        [
+            ("pajamas_knowledge", KNOWLEDGE_TEST),
+            ("pajamas_commonsense", COMMONSENSE_TEST),
+            ("pajamas_arithmetic", ARITHMETIC_TEST),
+        ],
+    )
+    def test_the_default_is_the_least_in_whole_points_that_the_set_can_certify(
+        self, name: str, path: Path
+    ) -> None:
+        """With 80 % power and 95 % confidence, where one question in twenty flips."""
+        least = smallest_margin(COUNTS[path], PRIOR_DISCORDANCE)
+        for metric in benchmark(name).metrics:
+            assert metric.default_margin == math.ceil(100 * least), metric.name
+
+    @pytest.mark.parametrize("name", ["mmlu", "mmlu_anatomy", "hellaswag", "gsm8k"])
+    def test_that_of_the_real_sets_is_one_point(self, name: str) -> None:
+        for metric in benchmark(name).metrics:
+            assert margin_for(metric, ()) == (Margin(1.0), True)
+
+    def test_a_variant_without_a_flip_is_no_worse_by_default(self) -> None:
+        for name, path in (("pajamas_knowledge", KNOWLEDGE_TEST),
+                           ("pajamas_commonsense", COMMONSENSE_TEST)):  # fmt: skip
+            metric = benchmark(name).metrics[0]
+            margin, _ = margin_for(metric, ())
+            assert margin
+            verdict = non_inferiority(0, 0, COUNTS[path], metric.margin_size(margin))
+            assert verdict is Verdict.NO_WORSE
 
 
 class TestEveryFile:

@@ -105,7 +105,7 @@ def test_list_runtimes_names_the_aliases() -> None:
 
 def test_help_stands_alone() -> None:
     compare, plan = (" ".join(run(x, "--help").output.split()) for x in ("compare", "plan"))
-    assert "Confidence of every verdict and interval. [default: 0.95" in compare
+    assert "Confidence of every verdict, and of either side of the interval" in compare
     assert "Questions per benchmark; all by default." in compare
     assert "Questions per benchmark. [default: 200" in plan
 
@@ -143,7 +143,9 @@ def test_list_benchmarks_says_a_line_about_each() -> None:
     lines = run("list", "benchmarks").output.splitlines()
     assert "gsm8k" in {line.split()[0] for line in lines}
     (gsm8k,) = (line for line in lines if line.startswith("gsm8k "))
-    assert gsm8k.endswith("; exact_match_strict, exact_match_flexible; 5-shot by default")
+    assert gsm8k.endswith(
+        "; exact_match_strict, exact_match_flexible; 5-shot by default, margin 1 point"
+    )
 
 
 def test_list_all_benchmarks_shows_subjects_and_groups() -> None:

@@ -16,8 +16,8 @@ from scipy.special import rel_entr, softmax
 from scipy.stats import entropy
 
 from pajamas_eval.analysis.divergence import choice_kl_values
+from pajamas_eval.analysis.paired_binary import PairedBinary
 from pajamas_eval.analysis.paired_binary import verdict_until_decided as until_decided
-from pajamas_eval.analysis.paired_binary import verdict_with_unanswered
 from pajamas_eval.analysis.summary import summarize
 from pajamas_eval.api.metrics import Margin, Metric
 from pajamas_eval.results.document import AnswerSet, Document
@@ -163,6 +163,23 @@ def test_generated_answers_have_no_divergence() -> None:
 
 
 # -- verdicts with questions left unanswered -----------------------------------------------
+
+
+def verdict_with_unanswered(
+    gains: int, losses: int, unanswered: int, count: int, margin: float, confidence: float
+) -> Verdict:
+    """Of so many questions without an answer, in addition to `count`."""
+    same = count - gains - losses
+    differences = row((gains, 1.0), (losses, -1.0), (same, 0.0), (unanswered, math.nan))
+    total = len(differences)
+    pairs = PairedBinary(
+        metric=Metric("acc"),
+        differences=differences,
+        clusters=[str(i) for i in range(total)],
+        weights=np.ones(total),
+        planned=total,
+    )
+    return pairs.verdict(Margin(100 * margin), confidence, until_decided=False)
 
 
 @st.composite

@@ -299,11 +299,13 @@ def test_a_subset_without_answers_has_no_value_and_knows_nothing() -> None:
 
 
 def test_an_error_on_either_side_leaves_the_question_out_of_the_comparison() -> None:
-    lower, upper = tango_interval(1, 1, 3, 0.95)
+    lower, _ = tango_interval(1, 1 + 2, 3 + 2, 0.9)
+    _, upper = tango_interval(1 + 2, 1, 3 + 2, 0.9)
     (found,) = example().comparisons
     assert (found.benchmark, found.label, found.metric) == ("quiz", "q4", "acc")
     assert (found.count, found.gains, found.losses, found.unanswered) == (3, 1, 1, 2)
     assert (found.difference, found.lower, found.upper) == (0.0, lower, upper)
+    assert found.interval_confidence == 0.9, "two-sided, so 95 % on either side"
 
 
 def test_gains_are_the_variants_and_losses_the_baselines() -> None:
@@ -342,7 +344,8 @@ def test_the_confidence_is_the_runs() -> None:
     made.settings.confidence = 0.6
     summarize(made)
     assert (scores(made)["q4"].lower, scores(made)["q4"].upper) == wilson_interval(3, 4, 0.6)
-    assert (made.comparisons[0].lower, made.comparisons[0].upper) == tango_interval(1, 1, 3, 0.6)
+    lower, _ = tango_interval(1, 1 + 2, 3 + 2, 0.2)
+    assert (made.comparisons[0].lower, made.comparisons[0].interval_confidence) == (lower, 0.2)
 
 
 # -- earlier versions ----------------------------------------------------------------------
@@ -369,8 +372,17 @@ def test_a_document_of_version_3_is_read_as_one_of_this_version(tmp_path: Path) 
     assert comparisons == [
         (c["missing"], c["mcnemar_p"], c["difference"]) for c in former["comparisons"]
     ]
+    assert {c.interval_confidence for c in made.comparisons} == {0.95}, "it was two-sided then"
+    assert not any(c.margin_is_default for c in made.comparisons)
+    intervals = [(c.lower, c.upper) for c in made.comparisons]
+    assert intervals == [(c["lower"], c["upper"]) for c in former["comparisons"]]
     computed = (made.scores, made.comparisons, made.verdicts)
     summarize(made)
+    for now, before in zip(made.comparisons, computed[1], strict=True):
+        assert now.interval_confidence == 0.9
+        assert None not in (now.lower, now.upper, before.lower, before.upper)
+        assert before.lower < now.lower < now.upper < before.upper  # type: ignore[operator]
+        before.lower, before.upper, before.interval_confidence = now.lower, now.upper, 0.9
     assert (made.scores, made.comparisons, made.verdicts) == computed
     write(made, tmp_path / "x.json")
     assert read(tmp_path / "x.json") == made

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from pajamas_eval.analysis.forecast import Forecast, forecasts
 from pajamas_eval.analysis.summary import summarize
+from pajamas_eval.api.metrics import Margin, Metric
 from pajamas_eval.cli import main
 from pajamas_eval.report.terminal.forecast import show_plan
 from pajamas_eval.report.wording.figures import duration
@@ -39,6 +40,15 @@ def test_the_pilots_discordance_says_how_many_questions_a_margin_takes() -> None
     assert found.needed == questions_needed(0.01, 0.04) == 2474
     assert found.needed_at_most == questions_needed(0.01, found.discordance_upper or 0)
     assert found.possible
+
+
+def test_the_margin_is_the_benchmarks_own_where_none_is_named() -> None:
+    made = pilot(3, 5, 200, available=14_042)
+    made.benchmarks[0].metrics = [Metric("acc", default_margin=4.0)]
+    summarize(made)
+    found = forecast(made)
+    assert (found.margin, found.margin_is_default) == (Margin(4.0), True)
+    assert found.needed == questions_needed(0.04, 0.04)
 
 
 def test_time_is_that_of_both_models_at_the_pilots_speed() -> None:
@@ -78,7 +88,7 @@ def test_the_plan_in_80_columns() -> None:
         shown(made).partition("Times are ")[0]
         == """\
 Questions that prove a variant without loss no worse:
-margin 1 point, power 80 %, confidence 95 %
+margin 1 point (default of quiz), power 80 %, confidence 95 %
 
 quiz: 14,042 questions available
 
@@ -97,7 +107,7 @@ def test_the_plan_in_60_columns() -> None:
         shown(made, width=60).partition("quiz cannot")[0]
         == """\
 Questions that prove a variant without loss no worse:
-margin 1 point, power 80 %, confidence 95 %
+margin 1 point (default of quiz), power 80 %, confidence 95 %
 
 quiz: 1,319 questions available
 

@@ -1,6 +1,7 @@
 """What a gate shows to people, to CI systems that read JUnit, and to GitHub."""
 
 import io
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -13,7 +14,7 @@ from pajamas_eval.gate.judge import judge
 from pajamas_eval.report.export.github import annotations, markdown
 from pajamas_eval.report.export.junit import junit
 from pajamas_eval.report.terminal.gate import show
-from pajamas_eval.report.wording.gate import conclusion, measured, required, sentence
+from pajamas_eval.report.wording.gate import conclusion, legend, measured, required, sentence
 from pajamas_eval.results.document import Document
 
 EVIL = 'a|b\n# <script>`c`</script> [d](e) *f* _g_ ::error::h %0A, &amp; "i" \x1b[31m\0\ufffe\udcff'
@@ -59,13 +60,15 @@ q4 against original
 
  requirement                     measured [bounds]               required           verdict
  ───────────────────────────────────────────────────────────────────────────────────────────────
- pajamas_knowledge acc margin    −13.50 points [−18.33, −9.30]   > −5 points        failed
- pajamas_knowledge max_mean_kl   0.03 nats [0.0277, 0.0323]      ≤ 0.031 nats       undecided
+ pajamas_knowledge acc margin    −13.50 points [−18.33, −9.29]   ≥ −5 points        failed
+ pajamas_knowledge max_mean_kl   0.03 nats [0.0276, 0.0324]      ≤ 0.031 nats       undecided
  max_memory_ratio                                                ≤ 0.6 × baseline   not measured
  max_size_ratio                  1 × baseline                    ≤ 1 × baseline     passed
 
 pajamas_knowledge max_mean_kl: about 898 further questions would decide it.
 max_memory_ratio: the run did not measure it.
+
+In brackets: one-sided bounds, each at 95 % confidence; the verdict is read from them.
 
 q4: failed (1 passed, 1 failed, 1 undecided, 1 not measured)
 """
@@ -75,7 +78,7 @@ q4: failed (1 passed, 1 failed, 1 undecided, 1 not measured)
 @pytest.mark.parametrize(
     ("unit", "name", "figure", "threshold", "said", "limit"),
     [
-        (Unit.POINTS, "margin", 0.0, 0.0025, "±0.00 points", "> −0.25 points"),
+        (Unit.POINTS, "margin", 0.0, 0.0025, "±0.00 points", "≥ −0.25 points"),
         (Unit.PERCENT, "max_flips", 0.0333, 0.05, "3.33 %", "≤ 5 %"),
         (Unit.NATS, "max_mean_kl", 0.000_245, 0.02, "0.000245 nats", "≤ 0.02 nats"),
         (Unit.TOKENS_PER_SECOND, "min_tokens", 1234.5, 20.0, "1,234 tokens/s", "≥ 20 tokens/s"),
@@ -89,6 +92,17 @@ def test_figures_have_units(
     requirement = Requirement(name=name, unit=unit, threshold=threshold)
     assert measured(Finding(label="q4", requirement=requirement, figure=figure)) == said
     assert required(requirement) == limit
+
+
+def test_what_is_in_brackets_is_said_once_whatever_confidence_each_has() -> None:
+    made, findings = example()
+    said = "In brackets: one-sided bounds, each at {} confidence; the verdict is read from them."
+    assert list(legend(findings)) == [said.format("95 %")]
+    others = [replace(finding, confidence=0.8) for finding in findings[1:2]]
+    both = f"95 % ({KNOWLEDGE} acc margin), 80 % ({KNOWLEDGE} max_mean_kl)"
+    assert list(legend([*findings[:1], *others, *findings[2:]])) == [said.format(both)]
+    assert not list(legend(findings[2:])), "costs have no bounds"
+    assert shown(made, findings).count("In brackets") == 1
 
 
 def test_an_open_bound_is_shown_as_such() -> None:
@@ -142,7 +156,8 @@ def test_a_suite_for_each_variant_and_a_case_for_each_requirement() -> None:
         "max_size_ratio": [],
     }
     assert suite[0][0].attrib["message"] == (
-        "pajamas_knowledge acc margin failed: −13.50 points [−18.33, −9.30], required > −5 points"
+        "pajamas_knowledge acc margin failed: −13.50 points [−18.33, −9.29] "
+        "(bounds at 95 % confidence), required ≥ −5 points"
     )
 
 
@@ -158,9 +173,10 @@ def test_foreign_text_breaks_no_xml() -> None:
 
 def test_the_step_summary_is_a_table() -> None:
     made, findings = example()
-    first, *_, last = markdown(findings, made.baseline).rstrip().splitlines()
+    first, *_, last, _, said = markdown(findings, made.baseline).rstrip().splitlines()
     assert first == "### q4&#58; failed (1 passed, 1 failed, 1 undecided, 1 not measured)"
     assert last == "| max&#95;size&#95;ratio | 1 × baseline | ≤ 1 × baseline | passed |  |"
+    assert said.startswith("In brackets&#58; one-sided bounds, each at 95 % confidence")
 
 
 def test_foreign_text_is_neither_markdown_nor_html() -> None:
@@ -176,10 +192,11 @@ def test_proven_faults_are_errors_and_open_questions_warnings() -> None:
     _, findings = example()
     assert list(annotations(findings)) == [
         "::error title=q4%3A pajamas_knowledge acc margin::pajamas_knowledge acc margin failed: "
-        "−13.50 points [−18.33, −9.30], required > −5 points",
+        "−13.50 points [−18.33, −9.29] (bounds at 95 %25 confidence), "
+        "required ≥ −5 points",
         "::warning title=q4%3A pajamas_knowledge max_mean_kl::pajamas_knowledge max_mean_kl "
-        "undecided: 0.03 nats [0.0277, 0.0323], required ≤ 0.031 nats; about 898 further "
-        "questions would decide it",
+        "undecided: 0.03 nats [0.0276, 0.0324] (bounds at 95 %25 confidence), "
+        "required ≤ 0.031 nats; about 898 further questions would decide it",
         "::warning title=q4%3A max_memory_ratio::max_memory_ratio not measured: required ≤ 0.6 × "
         "baseline; the run did not measure it",
     ]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 from handmade import answer_set, document
+from msgspec.structs import replace
 from scipy.stats import gmean, ttest_rel
 
 from pajamas_eval.analysis.paired import paired
@@ -26,6 +27,7 @@ F1 = Metric("f1", "mean")
 STEPS = Metric("steps", "mean", higher_is_better=False, unit="steps")
 PERPLEXITY = Metric("ppl", "ratio", higher_is_better=False, unit="perplexity")
 WRONG = Metric("wrong", higher_is_better=False)
+SPEEDUP = Metric("speedup", "ratio", unit="times")
 
 
 # -- values --------------------------------------------------------------------------------
@@ -99,18 +101,45 @@ def test_what_is_no_margin_is_refused(text: str) -> None:
 
 def test_the_last_margin_of_a_unit_counts_and_units_of_their_own_have_no_default() -> None:
     given = [Margin(5.0), Margin(2.0, "%"), Margin(3.0)]
-    assert margin_for(ACC, given) == margin_for(F1, given) == Margin(3.0)
-    assert margin_for(PERPLEXITY, given) == Margin(2.0, "%")
-    assert margin_for(ACC, []) == Margin(1.0)
-    assert margin_for(PERPLEXITY, []) == Margin(1.0, "%")
-    assert margin_for(STEPS, given) is None
-    assert margin_for(STEPS, [Margin(0.5, "steps")]) == Margin(0.5, "steps")
+    assert margin_for(ACC, given) == margin_for(F1, given) == (Margin(3.0), False)
+    assert margin_for(PERPLEXITY, given) == (Margin(2.0, "%"), False)
+    assert margin_for(ACC, []) == (Margin(1.0), True)
+    assert margin_for(PERPLEXITY, []) == (Margin(1.0, "%"), True)
+    assert margin_for(STEPS, given) == (None, True)
+    assert margin_for(STEPS, [Margin(0.5, "steps")]) == (Margin(0.5, "steps"), False)
+
+
+def test_a_metrics_own_default_is_in_its_unit_and_gives_way_to_what_is_named() -> None:
+    acc, steps = replace(ACC, default_margin=4.0), replace(STEPS, default_margin=0.75)
+    ppl = replace(PERPLEXITY, default_margin=2.5)
+    assert margin_for(acc, [Margin(3.0, "%")]) == (Margin(4.0), True)
+    assert margin_for(steps, []) == (Margin(0.75, "steps"), True)
+    assert margin_for(ppl, [Margin(3.0)]) == (Margin(2.5, "%"), True)
+    assert margin_for(acc, [Margin(3.0)]) == (Margin(3.0), False)
 
 
 def test_a_margin_is_as_large_as_the_differences_that_it_is_compared_with() -> None:
-    assert Margin(5.0).size == 0.05
-    assert Margin(5.0, "%").size == pytest.approx(math.log(1.05))
-    assert Margin(0.5, "steps").size == 0.5
+    assert ACC.margin_size(Margin(5.0)) == 0.05
+    assert PERPLEXITY.margin_size(Margin(5.0, "%")) == pytest.approx(math.log(1.05))
+    assert PERPLEXITY.margin_size(Margin(150.0, "%")) == pytest.approx(math.log(2.5))
+    assert SPEEDUP.margin_size(Margin(5.0, "%")) == pytest.approx(-math.log(0.95))
+    assert STEPS.margin_size(Margin(0.5, "steps")) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("metric", "margin"),
+    [
+        (ACC, Margin(0.0)),
+        (ACC, Margin(100.0)),
+        (ACC, Margin(math.nan)),
+        (STEPS, Margin(-1.0, "steps")),
+        (STEPS, Margin(math.inf, "steps")),
+        (SPEEDUP, Margin(100.0, "%")),
+    ],
+)
+def test_a_margin_that_its_metric_cannot_have_is_refused(metric: Metric, margin: Margin) -> None:
+    with pytest.raises(UsageError, match=rf"^{metric.name}: a margin of .* is not above 0"):
+        metric.margin_size(margin)
 
 
 # -- comparisons by kind -------------------------------------------------------------------
@@ -151,7 +180,7 @@ def test_a_mean_is_judged_by_the_paired_t_test() -> None:
     ours = [max(0.0, v - 0.02 * (i % 3)) for i, v in enumerate(base)]
     made, found = compared(F1, base, ours, Margin(5.0))
     test = ttest_rel(ours, base)
-    interval = test.confidence_interval(0.95)
+    interval = test.confidence_interval(0.9)
     assert found.difference == pytest.approx(sum(ours) / 60 - sum(base) / 60)
     assert (found.lower, found.upper) == pytest.approx((interval.low, interval.high))
     assert found.p_different == pytest.approx(test.pvalue)
@@ -177,7 +206,7 @@ def test_a_ratio_is_compared_on_logarithms() -> None:
     ours = [v * (1.02 + 0.01 * (i % 3)) for i, v in enumerate(base)]
     made, found = compared(PERPLEXITY, base, ours, Margin(5.0, "%"))
     test = ttest_rel([math.log(v) for v in ours], [math.log(v) for v in base])
-    interval = test.confidence_interval(0.95)
+    interval = test.confidence_interval(0.9)
     expected = [math.expm1(v) for v in (interval.low, interval.high)]
     assert (found.lower, found.upper) == pytest.approx(tuple(expected))
     assert found.difference == pytest.approx(gmean(ours) / gmean(base) - 1)

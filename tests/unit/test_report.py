@@ -79,19 +79,19 @@ def test_the_whole_report() -> None:
 quiz: 100 of 250 questions, 0-shot
 
          acc                 difference          flips   verdict
- model   [95 %]              [95 %]                +/−   (margin 1)   errors   tokens/s
+ model   [95 %]              [90 %]                +/−   (margin 1)   errors   tokens/s
  ──────────────────────────────────────────────────────────────────────────────────────
  base    60.0 [50.2, 69.1]   baseline                                      0      2,000
- q4      57.0 [47.2, 66.3]   −3.0 [−9.5, +2.7]     2/5   undecided         0     66,666
- q2      59.2 [49.3, 68.4]   ±0.0 [−3.8, +3.8]     0/0   undecided         2      2,000
+ q4      57.0 [47.2, 66.3]   −3.0 [−8.3, +1.7]     2/5   undecided         0     66,666
+ q2      59.2 [49.3, 68.4]   ±0.0 [−5.9, +5.9]     0/0   undecided         2      2,000
 
 q4 is undecided: 7 of 100 questions flip (7.0 %, 95 % interval 3.4 to 13.7), 2 fixed, 5 \
-broken (McNemar p = 0.45); difference −3.0 points, 95 % interval −9.5 to +2.7. About 354 \
+broken (McNemar p = 0.45); difference −3.0 points, 90 % interval −8.3 to +1.7. About 354 \
 further questions would decide; the benchmark has 150 more. With 100 questions and 7.0 % \
 discordance the smallest margin this set can certify with 80 % power is 6.6 points.
 q4: 1 prompt did not fit in the context and lost text on the left
 q2 is undecided: same correctness on all 98 questions as the baseline; difference ±0.0 \
-points, 95 % interval −3.8 to +3.8. 2 questions without an answer count against either verdict. \
+points, 90 % interval −5.9 to +5.9. 2 questions without an answer count against either verdict. \
 About 170 further questions would decide; the benchmark has 150 more. With 98 questions and 0.0 % \
 discordance the smallest margin this set can certify with 80 % power is 2.7 points.
 q2 failed on 2 questions, not counted as wrong: no room
@@ -116,8 +116,11 @@ Batches of quiz (tokens run for each distinct one): up to 512 tokens and 127 seq
 base (1.20), q4 (40.00), q2 (1.20)
 q4: expanded
 FAILED q2: it stopped
+A verdict is read from the difference's 90 % interval, each end of which holds at 95 % \
+confidence, whatever the unanswered questions would have shown. Other intervals are two-sided at \
+95 %.
 
-Verdict at a margin of 1 point and 95 % confidence, over all benchmarks:
+Verdict at a margin of 1 point (default of quiz) and 95 % confidence, over all benchmarks:
   q4: undecided, on quiz
   q2: undecided, on quiz"""
     )
@@ -288,8 +291,8 @@ def sentence(sets: list[AnswerSet], **settings: Any) -> str:
             pairs(2, 5, 93),
             0.01,
             "q4 is undecided: 7 of 100 questions flip (7.0 %, 95 % interval 3.4 to 13.7), 2 "
-            "fixed, 5 broken (McNemar p = 0.45); difference −3.0 points, 95 % "
-            "interval −9.5 to +2.7. About 354 further questions would decide; the benchmark "
+            "fixed, 5 broken (McNemar p = 0.45); difference −3.0 points, 90 % "
+            "interval −8.3 to +1.7. About 354 further questions would decide; the benchmark "
             "has no more. With 100 questions and 7.0 % discordance the smallest margin this set "
             "can certify with 80 % power is 6.6 points.",
         ),
@@ -297,20 +300,20 @@ def sentence(sets: list[AnswerSet], **settings: Any) -> str:
             pairs(0, 0, 100),
             0.05,
             "q4 is no worse: same correctness on all 100 questions as the baseline; "
-            "difference ±0.0 points, 95 % interval −3.7 to +3.7.",
+            "difference ±0.0 points, 90 % interval −2.7 to +2.7.",
         ),
         (
             pairs(0, 30, 70),
             0.01,
             "q4 is worse: 30 of 100 questions flip (30.0 %, 95 % interval 21.9 to 39.6), 0 "
-            "fixed, 30 broken (McNemar p < 0.001); difference −30.0 points, 95 % "
-            "interval −39.6 to −21.9.",
+            "fixed, 30 broken (McNemar p < 0.001); difference −30.0 points, 90 % "
+            "interval −38.0 to −23.0.",
         ),
         (
             pairs(0, 0, 1),
             0.01,
             "q4 is undecided: same correctness on all 1 question as the baseline; "
-            "difference ±0.0 points, 95 % interval −79.3 to +79.3. About 267 further "
+            "difference ±0.0 points, 90 % interval −73.1 to +73.1. About 267 further "
             "questions would decide; the benchmark has no more. With 1 question and 0.0 % "
             "discordance the smallest margin this set can certify with 80 % power is 73.0 points.",
         ),
@@ -321,7 +324,62 @@ def test_a_comparison_in_words(sets: list[AnswerSet], margin: float, words: str)
 
 
 def test_a_sentence_names_the_confidence() -> None:
-    assert "99.9 % interval" in sentence(pairs(2, 5, 93), confidence=0.999)
+    said = sentence(pairs(2, 5, 93), confidence=0.999)
+    assert "7.0 %, 99.9 % interval" in said
+    assert "points, 99.8 % interval" in said
+
+
+def two_benchmarks(*defaults: float | None) -> Document:
+    """The same questions under two names, with these default margins."""
+    made = document(pairs(0, 0, 200))
+    made.benchmarks = [
+        msgspec.structs.replace(
+            made.benchmarks[0], name=name, metrics=[Metric("acc", default_margin=margin)]
+        )
+        for name, margin in zip(("quiz", "riddles"), defaults, strict=True)
+    ]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("defaults", "margins", "words"),
+    [
+        ((4.0, 6.0), (), "margins of 4 points (default of quiz), 6 points (default of riddles)"),
+        ((4.0, 4.0), (), "a margin of 4 points (default of quiz, riddles)"),
+        ((None, None), (), "a margin of 1 point (default of quiz, riddles)"),
+        ((4.0, 6.0), (Margin(2.5),), "a margin of 2.5 points"),
+    ],
+)
+def test_the_verdict_names_the_margins_and_whose_they_are(
+    defaults: tuple[float | None, ...], margins: tuple[Margin, ...], words: str
+) -> None:
+    made = two_benchmarks(*defaults)
+    made.settings.margins = margins
+    summarize(made)
+    assert next(verdicts(made)) == f"Verdict at {words} and 95 % confidence, over all benchmarks:"
+
+
+def test_each_table_has_its_own_margin() -> None:
+    made = two_benchmarks(4.0, 6.0)
+    summarize(made)
+    output = shown(made)
+    assert [output.count(f"(margin {margin})") for margin in (4, 6, 1)] == [1, 1, 0]
+
+
+def test_questions_asked_until_decided_have_no_interval_beside_their_verdict() -> None:
+    """That of a fixed number of questions may say the opposite."""
+    made = document(pairs(2, 5, 193))
+    made.settings = msgspec.structs.replace(
+        made.settings, until_decided=True, margins=(Margin(5.0),)
+    )
+    summarize(made)
+    (found,) = made.comparisons
+    assert (found.lower, found.upper, found.interval_confidence) == (None, None, None)
+    output = shown(made)
+    assert "difference −1.5 points. " in output
+    assert "[90 %]" not in output
+    assert "is read from" not in output
+    assert "differences have no interval" in output
 
 
 def test_nothing_in_common_is_said() -> None:

@@ -5,7 +5,14 @@ from collections.abc import Iterator, Sequence
 
 from pajamas_eval.gate.findings import Finding, Outcome, by_variant
 from pajamas_eval.report.wording.figures import printable
-from pajamas_eval.report.wording.gate import conclusion, measured, required, sentence, subject
+from pajamas_eval.report.wording.gate import (
+    conclusion,
+    legend,
+    measured,
+    required,
+    sentence,
+    subject,
+)
 
 
 def markdown(findings: Sequence[Finding], baseline: str) -> str:
@@ -30,6 +37,8 @@ def markdown(findings: Sequence[Finding], baseline: str) -> str:
             )
             lines.append(f"| {' | '.join(map(_cell, cells))} |")
         lines.append("")
+    for line in legend(findings):
+        lines += [_cell(line), ""]
     return "\n".join(lines) + "\n"
 
 

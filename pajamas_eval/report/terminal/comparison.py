@@ -33,6 +33,7 @@ def show(document: Document, console: Console) -> None:
         console.print()
     _show_models(document, console)
     _say(wording.of_run(document), console)
+    _say(wording.legend(document), console)
     if document.verdicts:
         console.print()
         _say(wording.verdicts(document), console)
@@ -118,20 +119,20 @@ def _columns(document: Document, record: BenchmarkRecord, wide: bool) -> Iterato
             Form.FULL,
         )
     if len(document.models) > 1:
-        yield from _against_baseline(document, record, wide, interval)
+        yield from _against_baseline(document, record, wide)
     if any(errors(a) for a in sets):
         yield Column("errors", [f"{len(errors(a)):,}" for a in sets], Form.NARROW)
     yield Column("tokens/s", [_speed(a) for a in sets])
 
 
-def _against_baseline(
-    document: Document, record: BenchmarkRecord, wide: bool, interval: str
-) -> Iterator[Column]:
+def _against_baseline(document: Document, record: BenchmarkRecord, wide: bool) -> Iterator[Column]:
     metric, sets = record.headline, record.answer_sets
     found = [wording.find(document, record.name, a.label, metric) for a in sets]
     unit = "" if metric.is_proportion else f" ({metric.margin_unit})"
+    known = wide and not document.settings.until_decided
+    interval = f"\n\\[{wording.interval_of(document)}]" if known else ""
     yield Column(
-        f"difference{unit}{interval}" if wide else f"difference{unit}",
+        f"difference{unit}{interval}",
         [
             _difference(metric, c, wide) or ("baseline" if a.label == document.baseline else "")
             for c, a in zip(found, sets, strict=True)
@@ -171,10 +172,8 @@ def _difference(metric: Metric, comparison: Comparison | None, with_interval: bo
     if comparison is None or not comparison.count:
         return ""
     value = change_of(metric, comparison.difference)
-    if not with_interval or comparison.lower is None or comparison.upper is None:
-        return value
-    bounds = (change_of(metric, bound) for bound in (comparison.lower, comparison.upper))
-    return rf"{value} \[{', '.join(bounds)}]"
+    bounds = wording.bounds_text(comparison, metric)
+    return rf"{value} \[{', '.join(bounds)}]" if with_interval and bounds else value
 
 
 def _speed(answers: AnswerSet) -> str:

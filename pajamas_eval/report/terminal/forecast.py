@@ -7,7 +7,14 @@ from rich.console import Console
 from pajamas_eval.analysis.forecast import Forecast
 from pajamas_eval.api.metrics import POINTS, RELATIVE
 from pajamas_eval.report.terminal.tables import Column, Form, say, show_table, show_title
-from pajamas_eval.report.wording.figures import duration, margin_text, percent, plural, printable
+from pajamas_eval.report.wording.figures import (
+    duration,
+    margin_text,
+    margins_text,
+    percent,
+    plural,
+    printable,
+)
 
 
 def show_plan(
@@ -18,10 +25,9 @@ def show_plan(
 ) -> None:
     """What it takes to certify the margins, benchmark by benchmark."""
     show_title("Questions that prove a variant without loss no worse:", console)
-    margins = " or ".join(dict.fromkeys(margin_text(f.margin) for f in forecasts))
-    show_title(
-        f"margin {margins}, power {100 * power:g} %, confidence {100 * confidence:g} %", console
-    )
+    margins = margins_text((f.benchmark, f.margin, f.margin_is_default) for f in forecasts)
+    said = f"margin{'s' if len(margins) > 1 else ''} {', '.join(margins)}"
+    show_title(f"{said}, power {100 * power:g} %, confidence {100 * confidence:g} %", console)
     for benchmark in dict.fromkeys(f.benchmark for f in forecasts):
         console.print()
         _show_benchmark([f for f in forecasts if f.benchmark == benchmark], console, confidence)

@@ -10,7 +10,7 @@ from pajamas_eval.gate.findings import Finding, by_variant
 from pajamas_eval.report.terminal.tables import say, show_title
 from pajamas_eval.report.wording import comparison as sentences
 from pajamas_eval.report.wording.figures import printable
-from pajamas_eval.report.wording.gate import conclusion, measured, required, subject
+from pajamas_eval.report.wording.gate import conclusion, legend, measured, required, subject
 from pajamas_eval.results.document import Document
 
 
@@ -25,6 +25,9 @@ def show(document: Document, findings: Sequence[Finding], console: Console) -> N
         for finding in of_variant:
             if finding.reason:
                 _say(f"{subject(finding.requirement)}: {finding.reason}.", console)
+        console.print()
+    for line in legend(findings):
+        _say(line, console)
         console.print()
     for label, of_variant in by_variant(findings).items():
         _say(conclusion(label, of_variant), console)

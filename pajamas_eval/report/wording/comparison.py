@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pajamas_eval.analysis.scores import errors
 from pajamas_eval.api.metrics import Metric
 from pajamas_eval.report.wording.figures import (
+    bounds_of,
     change_of,
-    margin_text,
+    margins_text,
     percent,
     plural,
     printable,
@@ -20,6 +21,7 @@ from pajamas_eval.results.document import (
     TokenCheck,
 )
 from pajamas_eval.results.findings import Comparison
+from pajamas_eval.statistics.quantiles import two_sided
 from pajamas_eval.statistics.verdicts import Verdict
 
 
@@ -55,7 +57,8 @@ def of_run(document: Document) -> Iterator[str]:
     if document.settings.until_decided:
         yield (
             "Questions were asked in random order until each verdict was in: the verdicts have the "
-            "stated confidence, the intervals are those of a fixed number of questions."
+            "stated confidence; differences have no interval, and those of scores and flips are of "
+            "a fixed number of questions."
         )
     for model in document.models:
         for note in [*(model.identity.notes if model.identity else ()), *model.notes]:
@@ -71,6 +74,26 @@ def of_models(document: Document) -> Iterator[str]:
         if known := model.identity:
             quantization = printable(known.quantization or "quantization unknown")
             yield f"{printable(model.label)}: {known.runtime}, {quantization}"
+
+
+def legend(document: Document) -> Iterator[str]:
+    """How intervals and verdicts hang together, where differences have intervals."""
+    found = [c for c in document.comparisons if c.interval_confidence is not None]
+    if not found:
+        return
+    confidence = f"{100 * document.settings.confidence:g} %"
+    text = (
+        f"A verdict is read from the difference's {interval_of(document)} interval, each end of "
+        f"which holds at {confidence} confidence"
+    )
+    if any(c.unanswered for c in found):
+        text += ", whatever the unanswered questions would have shown"
+    yield f"{text}. Other intervals are two-sided at {confidence}."
+
+
+def interval_of(document: Document) -> str:
+    """The confidence of the differences' intervals."""
+    return f"{100 * two_sided(document.settings.confidence):g} %"
 
 
 def verdicts(document: Document) -> Iterator[str]:
@@ -106,9 +129,14 @@ def find(document: Document, benchmark: str, label: str, metric: Metric) -> Comp
 
 
 def _terms(document: Document) -> str:
-    found = [document.settings.margin(record.headline) for record in document.benchmarks]
-    margins = " or ".join(dict.fromkeys(margin_text(margin) for margin in found if margin))
-    return f"a margin of {margins} and {100 * document.settings.confidence:g} % confidence"
+    headline = {record.name: record.headline.name for record in document.benchmarks}
+    margins = margins_text(
+        (c.benchmark, c.margin, c.margin_is_default)
+        for c in document.comparisons
+        if c.margin and c.metric == headline[c.benchmark]
+    )
+    said = f"a margin of {margins[0]}" if len(margins) == 1 else f"margins of {', '.join(margins)}"
+    return f"{said} and {100 * document.settings.confidence:g} % confidence"
 
 
 def _comparison(
@@ -129,7 +157,7 @@ def _comparison(
     if metric.kind == "binary":
         yield from _flips(comparison, metric, settings.confidence)
     else:
-        yield from _means(comparison, metric, settings.confidence)
+        yield from _means(comparison, metric)
     if comparison.choice_kl:
         yield f"KL over the choices {comparison.choice_kl.mean:.2g} nats."
     if noise:
@@ -166,32 +194,38 @@ def _flips(comparison: Comparison, metric: Metric, confidence: float) -> Iterato
             f"{interval} {percent(lower)} to {percent(upper)}), "
             f"{comparison.gains:,} fixed, {comparison.losses:,} broken"
             f"{_p_value('McNemar', comparison.p_different)}; "
-            f"{_difference(comparison, metric, interval)}."
+            f"{_difference(comparison, metric)}."
         )
     else:
         yield (
             f"same correctness on all {plural(count, 'question')} as the baseline; "
-            f"{_difference(comparison, metric, interval)}."
+            f"{_difference(comparison, metric)}."
         )
     if comparison.changed_wrong:
         yield f"{plural(comparison.changed_wrong, 'different wrong answer')}."
 
 
-def _means(comparison: Comparison, metric: Metric, confidence: float) -> Iterator[str]:
+def _means(comparison: Comparison, metric: Metric) -> Iterator[str]:
     yield (
         f"better on {comparison.gains:,} and worse on {comparison.losses:,} of "
         f"{plural(comparison.count, 'question')}{_p_value('paired t', comparison.p_different)}; "
-        f"{_difference(comparison, metric, f'{100 * confidence:g} % interval')}."
+        f"{_difference(comparison, metric)}."
     )
 
 
-def _difference(comparison: Comparison, metric: Metric, interval: str) -> str:
-    unit = metric.margin_unit
-    text = f"difference {change_of(metric, comparison.difference)} {unit}"
-    if comparison.lower is None or comparison.upper is None:
+def _difference(comparison: Comparison, metric: Metric) -> str:
+    text = f"difference {change_of(metric, comparison.difference)} {metric.margin_unit}"
+    if (bounds := bounds_text(comparison, metric)) is None:
         return text
-    lower, upper = change_of(metric, comparison.lower), change_of(metric, comparison.upper)
-    return f"{text}, {interval} {lower} to {upper}"
+    confidence = 100 * (comparison.interval_confidence or 0)
+    return f"{text}, {confidence:g} % interval {bounds[0]} to {bounds[1]}"
+
+
+def bounds_text(comparison: Comparison, metric: Metric) -> tuple[str, str] | None:
+    """The ends of the difference's interval, where both are known."""
+    if comparison.lower is None or comparison.upper is None:
+        return None
+    return bounds_of(metric, (comparison.lower, comparison.upper), comparison.margin)
 
 
 def _what_it_would_take(

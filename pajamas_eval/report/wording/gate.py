@@ -1,9 +1,9 @@
 """A gate's findings in words and figures."""
 
-import math
+from collections.abc import Iterable, Iterator
 
 from pajamas_eval.gate.findings import Finding, Outcome, Requirement, Unit, overall
-from pajamas_eval.report.wording.figures import MINUS, points, rate, signed, size
+from pajamas_eval.report.wording.figures import MINUS, outwards, points, rate, signed, size
 
 
 def subject(requirement: Requirement) -> str:
@@ -15,20 +15,41 @@ def measured(finding: Finding) -> str:
     """The figure with its unit and its bounds, one of which may be open."""
     if finding.figure is None:
         return ""
-    unit = finding.requirement.unit
-    text = _with_unit(_rounded(finding.figure, unit), finding.requirement)
+    requirement, unit = finding.requirement, finding.requirement.unit
+    text = _with_unit(_rounded(finding.figure, unit), requirement)
     if finding.lower is None or finding.upper is None:
         return text
     # A divergence is never negative, though Student's bound of its mean may be.
-    lower = max(finding.lower, 0.0) if unit is Unit.NATS else finding.lower
-    return f"{text} [{_rounded(lower, unit)}, {_rounded(finding.upper, unit)}]"
+    known = max(finding.lower, 0.0) if unit is Unit.NATS else finding.lower
+    in_hundredths = unit not in (Unit.OWN, Unit.NATS)
+    limit = (100 if in_hundredths else 1) * requirement.threshold
+    bounds = known, finding.upper
+    lower, upper, digits = outwards(bounds, limit, 2 if in_hundredths else None)
+    return f"{text} [{_rounded(lower, unit, digits)}, {_rounded(upper, unit, digits)}]"
+
+
+def legend(findings: Iterable[Finding]) -> Iterator[str]:
+    """What stands in brackets, where anything does."""
+    places: dict[float, list[str]] = {}
+    for finding in findings:
+        if finding.lower is not None and finding.confidence is not None:
+            at = places.setdefault(finding.confidence, [])
+            at += [name] if (name := subject(finding.requirement)) not in at else []
+    said = [f"{100 * confidence:g} %" for confidence in places]
+    if len(said) > 1:
+        said = [f"{c} ({', '.join(names)})" for c, names in zip(said, places.values(), strict=True)]
+    if said:
+        yield (
+            f"In brackets: one-sided bounds, each at {', '.join(said)} confidence; the verdict is "
+            "read from them."
+        )
 
 
 def required(requirement: Requirement) -> str:
     """The threshold as it was given, and how the figure is compared with it."""
     unit, threshold = requirement.unit, requirement.threshold
     if requirement.name == "margin":
-        worse = f"> {MINUS}" if requirement.metric is None else _WORSE[requirement.metric.sign]
+        worse = f"≥ {MINUS}" if requirement.metric is None else _WORSE[requirement.metric.sign]
         number = threshold if unit is Unit.OWN else 100 * threshold
         return worse + _with_unit(f"{number:.12g}", requirement)
     relation = "≥" if requirement.name.startswith("min_") else "≤"
@@ -40,7 +61,10 @@ def required(requirement: Requirement) -> str:
 
 def sentence(finding: Finding) -> str:
     """One finding in words, for where there is no table."""
-    shown = f"{measured(finding)}, required {required(finding.requirement)}".removeprefix(", ")
+    figure = measured(finding)
+    if finding.lower is not None and finding.confidence is not None:
+        figure += f" (bounds at {100 * finding.confidence:g} % confidence)"
+    shown = f"{figure}, required {required(finding.requirement)}".removeprefix(", ")
     return f"{subject(finding.requirement)} {finding.outcome}: {shown}" + (
         f"; {finding.reason}" if finding.reason else ""
     )
@@ -53,7 +77,7 @@ def conclusion(label: str, findings: list[Finding]) -> str:
     return f"{label}: {overall(findings)} ({said})"
 
 
-_WORSE = {1: f"> {MINUS}", -1: "< +"}
+_WORSE = {1: f"≥ {MINUS}", -1: "≤ +"}
 """How the difference is to compare with the margin: where more is better, where less is."""
 
 
@@ -64,17 +88,17 @@ def _with_unit(number: str, requirement: Requirement) -> str:
     return number if requirement.unit is Unit.BYTES else f"{number} {unit}"
 
 
-def _rounded(value: float, unit: Unit) -> str:
+def _rounded(value: float, unit: Unit, digits: int | None = None) -> str:
     match unit:
         case Unit.POINTS | Unit.CHANGE:
-            return points(value, 2) if math.isfinite(value) else f"{value}".replace("inf", "∞")
+            return points(value, digits or 2)
         case Unit.OWN:
-            return signed(value)
+            return signed(value, digits or 3)
         case Unit.PERCENT:
-            return f"{100 * value:.2f}"
+            return f"{100 * value:.{digits or 2}f}"
         case Unit.TOKENS_PER_SECOND:
             return rate(value)
         case Unit.BYTES:
             return size(value)
         case Unit.NATS | Unit.RATIO:
-            return f"{value:.3g}".replace("-", MINUS).replace("inf", "∞")
+            return f"{value:.{digits or 3}g}".replace("-", MINUS).replace("inf", "∞")
