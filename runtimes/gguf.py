@@ -239,7 +239,7 @@ class GgufRuntime(TokenRuntime):
         else:
             self._memory_for(own, streams=slots)
         first = int(len(base) > 0)  # number 0 holds the base, if there is one
-        self._prefill_base(base)
+        self.ran(self._prefill_base(base), 0)
         waiting = deque(generations)
         free = list(range(first, first + slots))
         active: dict[int, Generation] = {}
@@ -366,6 +366,8 @@ class GgufRuntime(TokenRuntime):
         picked: list[tuple[int | None, float]] = []
         for start, end in calls.cuts():
             picked += most_probable(self._decode(calls.part(start, end)))
+            texts = max(0, min(end, len(active)) - start)  # they stand in front
+            self.ran(end - start - texts, texts)
         return [(slot, *pick) for slot, pick in zip([*active, *prompts], picked, strict=True)]
 
     def _decode(self, part: "TokenBatch") -> NDArray[np.float32]:

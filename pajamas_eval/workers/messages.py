@@ -1,10 +1,11 @@
 """What a worker process says of its model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pajamas_eval.api.answer_key import AnswerKey
 from pajamas_eval.api.identity import Identity, Settings
 from pajamas_eval.api.runtime import Capabilities, Usage
+from pajamas_eval.workers.disturbance import CpuTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +48,4 @@ class Finished:
 
     usage: Usage
     peak_memory_bytes: int
+    cpu: CpuTime = field(default_factory=CpuTime)
