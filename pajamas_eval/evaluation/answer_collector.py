@@ -11,7 +11,7 @@ from pajamas_eval.api.results import Failure
 from pajamas_eval.api.runtime import Usage
 from pajamas_eval.questions.prepare import Question, QuestionSet, prompt_hash
 from pajamas_eval.results.document import AnswerRecord, AnswerSet
-from pajamas_eval.workers.disturbance import LEAST_DISTURBANCE, CpuTime
+from pajamas_eval.workers.disturbance import LEAST_DISTURBANCE, LostTime
 from pajamas_eval.workers.messages import Finished, Readings
 
 _READING_BYTES = 6
@@ -53,7 +53,7 @@ class AnswerCollector:
         self._questions = questions.questions
         self._readings = readings
         self._usage = Usage()
-        self._cpu = CpuTime()
+        self._time = LostTime()
         self._batch_digests: list[str] = []
         self._threads: list[list[_Thread]] = []
         self._places: dict[bytes, list[tuple[_Thread, int]]] = {}
@@ -140,7 +140,7 @@ class AnswerCollector:
     def add_costs(self, finished: Finished) -> None:
         """Adds what some of the answers cost."""
         ours, usage = self._usage, finished.usage
-        self._cpu += finished.cpu
+        self._time += finished.time
         ours.evaluated_tokens += usage.evaluated_tokens
         ours.prompt_tokens += usage.prompt_tokens
         ours.generated_tokens += usage.generated_tokens
@@ -167,8 +167,8 @@ class AnswerCollector:
             batch_digest="" if self.cached_responses else batch_digest,
             notes=list(self._usage.notes),
             cached_responses=self.cached_responses,
-            disturbance=self._cpu.disturbance,
-            disturbed=self._cpu.disturbance >= LEAST_DISTURBANCE,
+            disturbance=self._time.share,
+            disturbed=self._time.share >= LEAST_DISTURBANCE,
             reading_digests=[
                 "" if place in self._readings.unknown else fingerprint[:_READING_BYTES].hex()
                 for place, fingerprint in enumerate(self._readings.fingerprints)

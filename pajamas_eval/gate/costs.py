@@ -7,7 +7,7 @@ from pajamas_eval.gate.config import Gate
 from pajamas_eval.gate.findings import Finding, Outcome, Requirement, Unit
 from pajamas_eval.results.document import AnswerSet, BenchmarkRecord, Document
 
-DISTURBED = "other programs got some of the processor time; end them and measure again"
+DISTURBED = "other programs had the processors for some of the time; end them and measure again"
 
 
 @dataclass(frozen=True, slots=True)

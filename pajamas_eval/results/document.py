@@ -112,8 +112,8 @@ class AnswerSet(Record):
         batch_digest: Of what was run together: with equal ones, an engine on the same machine gives
             the same bits. Empty where some of the responses were stored before.
         cached_responses: Those that an earlier run had stored; the costs are those of the others.
-        disturbance: Share of the processor time that it wanted and that other programs got.
-        disturbed: Whether that is so much that it could have been faster by a tenth or more.
+        disturbance: Share of its time that it lost because other programs had the processors.
+        disturbed: Whether that is a tenth or more: its speed is not what it could be.
         reading_digests: How the model reads each request of the first round of all questions,
             asked or not: with equal ones, two models read it alike. Empty where that is unknown.
     """

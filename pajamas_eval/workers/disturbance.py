@@ -3,8 +3,8 @@
 CPU time over wall time does not tell: it is low as well where an engine waits for a GPU or for its
 parent, or where one thread prepares what the others run. Linux knows better: of each thread, for
 how long it could have run and got no processor (`/proc/PID/task/TID/schedstat`). Some of that the
-threads of a model and of the command take from each other, so no more of it counts than all others
-ran. Elsewhere, as on macOS, the load average says how many threads wanted a processor.
+threads of a model and of the command take from each other, so no more of it counts than all other
+programs ran. Elsewhere, as on macOS, the load average says how many threads wanted a processor.
 """
 
 import math
@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LEAST_DISTURBANCE = 0.1
-"""Share of the processor time that it wanted, from which on an engine counts as disturbed."""
+"""Share of its time that an engine lost, from which on it counts as disturbed."""
+
+LEAST_PART = 0.1
+"""Share of the busiest thread's time that a thread must run to count."""
 
 LOAD_SECONDS = 60.0
 """Time in which the load average forgets all but 1/e of what was."""
@@ -26,24 +29,24 @@ LEAST_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class CpuTime:
-    """Processor time, in seconds, over all threads of a process.
+class LostTime:
+    """Wall time, in seconds, and how much of it a process lost.
 
     Attributes:
-        used: What it got.
-        lost: What it wanted besides and other programs got.
+        lost: It could have run, and other programs had the processors.
+        wall: All of it.
     """
 
-    used: float = 0.0
     lost: float = 0.0
+    wall: float = 0.0
 
-    def __add__(self, other: "CpuTime") -> "CpuTime":
-        return CpuTime(self.used + other.used, self.lost + other.lost)
+    def __add__(self, other: "LostTime") -> "LostTime":
+        return LostTime(self.lost + other.lost, self.wall + other.wall)
 
     @property
-    def disturbance(self) -> float:
-        """Share of what it wanted that other programs got."""
-        return self.lost / (self.used + self.lost) if self.lost else 0.0
+    def share(self) -> float:
+        """Of the wall time, what was lost."""
+        return self.lost / self.wall if self.wall else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +103,31 @@ def read_clocks(proc: Path = Path("/proc")) -> CpuReading:
     )
 
 
-def cpu_time(before: CpuReading, after: CpuReading) -> CpuTime:
-    """What this process used and lost between two readings."""
-    used = after.own - before.own
+def lost_time(before: CpuReading, after: CpuReading) -> LostTime:
+    """What this process lost between two readings."""
+    wall, used = after.time - before.time, after.own - before.own
     if not after.threads:
-        return CpuTime(used, _lost_by_load(before, after))
-    waited = sum(
-        nanoseconds - before.threads.get(thread, (0, 0))[1]
-        for thread, (_, nanoseconds) in after.threads.items()
-    )
+        return LostTime(_lost_by_load(before, after), wall)
+    spans = []
+    for thread, (ran, waited) in after.threads.items():
+        ran_before, waited_before = before.threads.get(thread, (0, 0))
+        spans.append(((ran - ran_before) / 1e9, (waited - waited_before) / 1e9))
+    busiest = max(ran for ran, _ in spans)
+    # Threads of an engine wait for each other, so what each of them lost they all did, one after
+    # the other or at once. A thread that hardly runs holds up nobody.
+    waited = sum(waited for ran, waited in spans if ran >= LEAST_PART * busiest)
     others = (after.machine - before.machine) - used - (after.command - before.command)
-    return CpuTime(used, max(0.0, min(waited / 1e9, others)))
+    return LostTime(max(0.0, min(waited, wall - busiest, others)), wall)
 
 
 def _lost_by_load(before: CpuReading, after: CpuReading) -> float:
     """What a fair share of the processors leaves unsatisfied, where more threads want to run."""
-    seconds, used = after.time - before.time, after.own - before.own
-    if seconds < LEAST_SECONDS:
+    wall, used = after.time - before.time, after.own - before.own
+    if wall < LEAST_SECONDS:
         return 0.0
-    kept = math.exp(-seconds / LOAD_SECONDS)
-    wanting = (after.load - kept * before.load) / (1 - kept)
+    kept = math.exp(-wall / LOAD_SECONDS)
     cores = os.cpu_count() or 1
-    return max(0.0, min(used * (wanting / cores - 1), cores * seconds - used))
+    wanting = (after.load - kept * before.load) / (1 - kept) / cores
+    if wanting <= 1:
+        return 0.0
+    return max(0.0, min(used * (wanting - 1), wall * (1 - 1 / wanting), cores * wall - used))

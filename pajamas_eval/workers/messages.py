@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pajamas_eval.api.answer_key import AnswerKey
 from pajamas_eval.api.identity import Identity, Settings
 from pajamas_eval.api.runtime import Capabilities, Usage
-from pajamas_eval.workers.disturbance import CpuTime
+from pajamas_eval.workers.disturbance import LostTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +48,4 @@ class Finished:
 
     usage: Usage
     peak_memory_bytes: int
-    cpu: CpuTime = field(default_factory=CpuTime)
+    time: LostTime = field(default_factory=LostTime)

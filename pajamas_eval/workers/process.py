@@ -18,7 +18,7 @@ from pajamas_eval.errors import (
 )
 from pajamas_eval.models.registry import open_runtime
 from pajamas_eval.models.spec import ModelSpec
-from pajamas_eval.workers.disturbance import cpu_time, read_clocks
+from pajamas_eval.workers.disturbance import lost_time, read_clocks
 from pajamas_eval.workers.memory import peak_memory_bytes
 from pajamas_eval.workers.messages import Finished, Loaded, Opened, Readings
 from pajamas_eval.workers.outbox import Outbox
@@ -107,4 +107,4 @@ def _answer(outbox: Outbox, runtime: Runtime, requests: Sequence[Request]) -> No
     finally:  # what came before an error is no less true
         outbox.flush()
     memory = peak_memory_bytes() + runtime.usage.device_memory_bytes
-    outbox.finish(Finished(runtime.usage, memory, cpu_time(before, read_clocks())))
+    outbox.finish(Finished(runtime.usage, memory, lost_time(before, read_clocks())))

@@ -22,7 +22,7 @@ from pajamas_eval.questions.rounds import PlainConversation
 from pajamas_eval.results.document import AnswerSet
 from pajamas_eval.store import Store
 from pajamas_eval.store.model_responses import ModelResponses
-from pajamas_eval.workers.disturbance import CpuTime
+from pajamas_eval.workers.disturbance import LostTime
 from pajamas_eval.workers.messages import Finished, Loaded, Opened, Readings
 
 Behaviour = Callable[[int, int], Result | Exception | None]
@@ -50,7 +50,7 @@ class Stub:
         self.at_load: list[Exception] = []
         self.at_open: list[Exception] = []
         self.at_end: list[Exception] = []
-        self.cpu: list[CpuTime] = []
+        self.cpu: list[LostTime] = []
         self.asked: list[list[int]] = []
         self.met: dict[int, int] = {}
         self.loads = self.restarts = 0
@@ -83,7 +83,7 @@ class Stub:
                 yield [(i, result)]
         if self.at_end:
             raise self.at_end.pop(0)
-        cpu = self.cpu.pop(0) if self.cpu else CpuTime()
+        cpu = self.cpu.pop(0) if self.cpu else LostTime()
         yield Finished(Usage(evaluated_tokens=10 * len(numbers), prompt_seconds=1.0), 1000, cpu)
 
     @property
@@ -228,10 +228,10 @@ def test_all_are_asked_in_one_call_and_cost_what_the_worker_says() -> None:
 def test_what_other_programs_took_is_added_up_over_all_calls(taken: float, disturbed: bool) -> None:
     asked = questions(range(10))
     case = Case(Stub(right), asked)
-    case.stub.cpu = [CpuTime(4.0, 0.0), CpuTime(5.0, taken)]
+    case.stub.cpu = [LostTime(0.0, 4.0), LostTime(taken, 6.0)]
     case.runner.ask(asked, 5)
     answers = case.runner.ask(asked)
-    assert answers.disturbance == taken / (9.0 + taken)
+    assert answers.disturbance == taken / 10.0
     assert answers.disturbed == disturbed
 
 

@@ -146,7 +146,7 @@ def test_what_was_generated_has_a_speed_of_its_own_and_what_was_disturbed_a_mark
     assert cells[4][-2:] == ["stored", "stored"]
     assert cells[5][-4:] == ["*", "2,000", "*", "100"]
     assert (
-        "* Other programs got some of the processor time that a model wanted, so that it is faster "
+        "* Other programs had the processors for some of the time, so that the model is faster "
         "than shown: q4 (38 %). End them and measure again with --no-store.\n" in text
     )
     slow.disturbed = False

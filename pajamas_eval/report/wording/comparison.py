@@ -42,8 +42,8 @@ def of_benchmark(document: Document, record: BenchmarkRecord) -> Iterator[str]:
     if disturbed := [a for a in record.answer_sets if a.disturbed]:
         took = (f"{printable(a.label)} ({100 * a.disturbance:.0f} %)" for a in disturbed)
         yield (
-            "* Other programs got some of the processor time that a model wanted, so that it is "
-            f"faster than shown: {', '.join(took)}. End them and measure again with --no-store."
+            "* Other programs had the processors for some of the time, so that the model is faster "
+            f"than shown: {', '.join(took)}. End them and measure again with --no-store."
         )
     for ranking in document.rankings:
         if ranking.benchmark == record.name:
