@@ -134,7 +134,6 @@ class GgufRuntime(TokenRuntime):
         self._memory_for(CALL_TOKENS)
         notes = self.prove(can_share=not has_state(self._model))
         parameters = self._llama.llama_model_n_params(self._model)
-        size = self._llama.llama_model_size(self._model)
         return Identity(
             runtime=self.name,
             path=self.options.path,
@@ -143,7 +142,7 @@ class GgufRuntime(TokenRuntime):
             architecture=self._metadata("general.architecture"),
             parameters=parameters,
             quantization=quantization_name(self._metadata("general.file_type")),
-            bits_per_weight=8 * size / parameters,
+            bits_per_weight=8 * self._llama.llama_model_size(self._model) / parameters,
             dtype=f"{self.options.cache_type} cache",
             device=self.engine().device if self.options.n_gpu_layers else "CPU",
             versions={"llama-cpp-python": llama_version()},
@@ -249,7 +248,7 @@ class GgufRuntime(TokenRuntime):
         else:
             self._memory_for(own, streams=slots)
         first = int(len(base) > 0)  # number 0 holds the base, if there is one
-        self._prefill_base(base)
+        self.ran(self._prefill_base(base), 0)
         waiting = deque(generations)
         free = list(range(first, first + slots))
         active: dict[int, Generation] = {}
@@ -375,6 +374,8 @@ class GgufRuntime(TokenRuntime):
         picked: list[tuple[int | None, float]] = []
         for start, end in calls.cuts():
             picked += most_probable(self._decode(calls.part(start, end)))
+            texts = max(0, min(end, len(active)) - start)  # they stand in front
+            self.ran(end - start - texts, texts)
         return [(slot, *pick) for slot, pick in zip([*active, *prompts], picked, strict=True)]
 
     def _decode(self, part: "TokenBatch") -> NDArray[np.float32]:

@@ -300,7 +300,12 @@ class HfRuntime(FolderRuntime):
             largest = scores.amax(-1)  # NaN where any of them is
             return scores
 
+        reading = len(batch) * (width - len(base))
+
         def stopped(input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+            nonlocal reading
+            self.ran(reading, 0 if reading else len(batch))
+            reading = 0
             newest = zip(batch, input_ids[:, -1].tolist(), largest.tolist(), strict=True)
             for generation, token, logit in newest:
                 if not generation.finished:
@@ -311,7 +316,7 @@ class HfRuntime(FolderRuntime):
             return torch.tensor([g.finished for g in batch], device=input_ids.device)
 
         with self._memory_errors(), torch.inference_mode():
-            self._prefill_base(base)
+            self.ran(self._prefill_base(base), 0)
             cache = copy.deepcopy(self._cache)
             if cache is not None:
                 cache.batch_repeat_interleave(len(batch))

@@ -4,8 +4,6 @@ import json
 import resource
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,9 @@ from pajamas_eval.api.architecture import ArchitectureFacts
 from pajamas_eval.api.identity import Engine, Identity
 from pajamas_eval.api.options import overlaid
 from pajamas_eval.errors import OutOfMemoryError, UsageError
-from pajamas_eval.runtimes._blas import fast_blas
-from pajamas_eval.runtimes._folder import FolderRuntime, first_line, read_config, require
+from pajamas_eval.runtimes._folder import FolderRuntime, first_line, read_config
 from pajamas_eval.runtimes._mlx_config import misread, remedy, unread
+from pajamas_eval.runtimes._mlx_library import blas, modules
 from pajamas_eval.runtimes._mlx_weights import float_types, quantization_of
 from pajamas_eval.tokens.generation import Generation
 from pajamas_eval.tokens.hidden_states import LOGIT_ROWS, Watch
@@ -58,22 +56,22 @@ class MlxRuntime(FolderRuntime):
         brings_code = self.options.trust_remote_code and self.config.get("model_file")
         if not brings_code:
             with self._refusals("loaded"):
-                classes = _mlx().utils._get_classes(self.config)
+                classes = modules().utils._get_classes(self.config)
             if found := unread(self.folder, self.config, classes):
                 raise UsageError(misread(self.folder, found))
 
     @classmethod
     def engine(cls) -> Engine:
         """The installed MLX and mlx-lm."""
-        mx = _mlx().mx
+        mx = modules().mx
         versions = {package: version(package) for package in _PACKAGES}
         if not mx.metal.is_available():
-            return Engine(versions, f"CPU ({fast_blas()})")
+            return Engine(versions, f"CPU ({blas()})")
         return Engine(versions, "Metal", str(mx.device_info().get("device_name", "")))
 
     def load(self) -> Identity:
         """Reads the weights."""
-        mlx = _mlx()
+        mlx = modules()
         mx = mlx.mx
         from pajamas_eval.runtimes._mlx_head import HeadTap
 
@@ -94,7 +92,7 @@ class MlxRuntime(FolderRuntime):
             self._head = HeadTap(self.model)
         self.clear_cache()
         # A state without positions is changed where it stands: it can be neither kept nor padded.
-        caches = _mlx().cache.make_prompt_cache(self.model)
+        caches = modules().cache.make_prompt_cache(self.model)
         notes += self.prove(can_share=all(hasattr(c, "keys") for c in caches))
         return Identity(
             runtime=self.name,
@@ -113,7 +111,7 @@ class MlxRuntime(FolderRuntime):
 
     def score(self, batch: ScoringBatch) -> int:
         """Rows side by side after the base's cache, in the batch's stages."""
-        mx = _mlx().mx
+        mx = modules().mx
         values, flags = np.empty(len(batch.targets)), np.empty(len(batch.targets), np.bool_)
         try:
             ran = self._prefill_base(batch.base)
@@ -142,7 +140,7 @@ class MlxRuntime(FolderRuntime):
         self.clear_cache()
         if not len(base):
             return 0
-        mlx = _mlx()
+        mlx = modules()
         cache = mlx.cache.make_prompt_cache(self.model)
         for start in range(0, len(base), PREFILL_TOKENS):
             part = mlx.mx.array(base[None, start : start + PREFILL_TOKENS])
@@ -154,7 +152,7 @@ class MlxRuntime(FolderRuntime):
 
     def _branch(self, caches: Any, stage: SideBySide) -> Any:
         """A cache for each part of the stage: what its parent left, or nothing."""
-        mlx = _mlx()
+        mlx = modules()
         if caches is None:
             caches = mlx.cache.make_prompt_cache(self.model)
             if all(type(c) is mlx.cache.KVCache for c in caches):
@@ -173,7 +171,7 @@ class MlxRuntime(FolderRuntime):
 
     def trace(self, tokens: Sequence[int], watch: Watch) -> NDArray[np.float32]:
         """Runs one text into a new cache."""
-        mlx = _mlx()
+        mlx = modules()
         mx = mlx.mx
         from pajamas_eval.runtimes._mlx_trace import watched
 
@@ -189,11 +187,11 @@ class MlxRuntime(FolderRuntime):
     def clear_cache(self) -> None:
         """Drops the cache of the base, and the memory that MLX keeps for reuse."""
         self._cache, self._held = None, np.empty(0, np.int32)
-        _mlx().mx.clear_cache()
+        modules().mx.clear_cache()
 
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
         """Continuous batching by mlx-lm's batch generator."""
-        mlx = _mlx()
+        mlx = modules()
         at_once = self.batch_sequences
         generator = mlx.generate.BatchGenerator(
             self.model,
@@ -203,7 +201,7 @@ class MlxRuntime(FolderRuntime):
         )
         try:
             base = self.shared_prompt(generations)
-            self._prefill_base(base)
+            self.ran(self._prefill_base(base), 0)
             shared = {}
             if len(base):
                 shared["caches"] = [self._cache] * len(generations)
@@ -214,10 +212,11 @@ class MlxRuntime(FolderRuntime):
                 **shared,
             )
             running = dict(zip(numbers, generations, strict=True))
+            done = dict.fromkeys(numbers, 0)
             while running:
                 finished = []
-                _, generated = generator.next()  # a part of the prompts, or a token of each text
-                self.heartbeat()
+                read, generated = generator.next()  # parts of prompts, and a token of each text
+                self.ran(_padded(read, done), len(generated))
                 for response in generated:
                     generation = running[response.uid]
                     if response.token < 0:
@@ -245,7 +244,7 @@ class MlxRuntime(FolderRuntime):
         the CPU has touched, such as weights that were read from a file, so that both together would
         count them twice: that the larger of the two was held is all that is known.
         """
-        mx = _mlx().mx
+        mx = modules().mx
         if not mx.metal.is_available():
             return 0
         return max(0, mx.get_peak_memory() - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
@@ -254,10 +253,10 @@ class MlxRuntime(FolderRuntime):
         """From the arguments and the modules that mlx-lm makes of the configuration."""
         from pajamas_eval.runtimes._mlx_architecture import facts_of_model
 
-        kind, arguments = _mlx().utils._get_classes(self.config)
+        kind, arguments = modules().utils._get_classes(self.config)
         try:
             model = kind(arguments.from_dict(self.config))  # its weights are never made
-            caches = _mlx().cache.make_prompt_cache(model)
+            caches = modules().cache.make_prompt_cache(model)
             facts = facts_of_model(model, self.config, caches, len(self.tokenizer))
         except Exception:  # an architecture that is built in its own way
             return None
@@ -267,7 +266,7 @@ class MlxRuntime(FolderRuntime):
     def remedy(cls, folder: Path) -> Mapping[str, Any]:
         """Keys that mlx-lm does not find in `config.json` though transformers knows them."""
         config = read_config(folder / "config.json")
-        return remedy(unread(folder, config, _mlx().utils._get_classes(config)))
+        return remedy(unread(folder, config, modules().utils._get_classes(config)))
 
     def _given(self) -> dict[str, Any]:
         """What the options put over the configuration."""
@@ -297,7 +296,7 @@ class MlxRuntime(FolderRuntime):
 
         Measured on x86: float16 scales are 50 times slower and 0.015 nats off.
         """
-        mlx = _mlx()
+        mlx = modules()
         mx = mlx.mx
         from mlx.utils import tree_map
 
@@ -330,12 +329,27 @@ def _branch_plain(mlx: Any, cache: Any, parents: Sequence[int]) -> Any:
     return branched
 
 
+def _padded(read: Sequence[Any], done: dict[int, int]) -> int:
+    """Tokens that mlx-lm ran for parts of prompts, side by side, and for their last tokens.
+
+    Args:
+        read: What it says of each prompt.
+        done: Tokens of each that it had run before; brought up to date.
+    """
+    lengths = []
+    for response in read:
+        if not response.end_of_prompt:
+            lengths.append(response.progress[0] - done[response.uid])
+            done[response.uid] = response.progress[0]
+    return len(lengths) * max(lengths, default=0) + len(read) - len(lengths)
+
+
 def _most_probable(log_probabilities: Any) -> Any:
     """The greedy token of each row; -1 where a logit is NaN or infinite.
 
     A row is its logits less the logarithm of their sum, so one NaN or infinity is in all of it.
     """
-    mx = _mlx().mx
+    mx = modules().mx
     are_numbers = mx.isfinite(log_probabilities.max(-1)) & ~mx.isnan(log_probabilities[..., 0])
     return mx.where(are_numbers, log_probabilities.argmax(-1).astype(mx.int32), -1)
 
@@ -345,29 +359,3 @@ def _memory_error(error: RuntimeError) -> Exception:
     if "malloc" in words or "allocate" in words or "memory" in words:
         return OutOfMemoryError(first_line(error))
     return error
-
-
-@dataclass(frozen=True)
-class _Modules:
-    mx: Any
-    utils: Any
-    generate: Any
-    cache: Any
-
-
-@cache
-def _mlx() -> _Modules:
-    """`mlx.core` and the parts of `mlx_lm`, imported when first needed."""
-    fast_blas()
-    set_limit = resource.setrlimit
-    # mlx_lm lowers the limit of open files for good when it is imported: not ours to give away.
-    resource.setrlimit = lambda *_: None
-    try:
-        return _Modules(
-            mx=require("mlx", "mlx.core"),
-            utils=require("mlx", "mlx_lm.utils"),
-            generate=require("mlx", "mlx_lm.generate"),
-            cache=require("mlx", "mlx_lm.models.cache"),
-        )
-    finally:
-        resource.setrlimit = set_limit

@@ -54,10 +54,14 @@ class Usage:
     """What answering one list of requests cost so far.
 
     Attributes:
-        evaluated_tokens: Tokens the engine ran, padding included.
-        ideal_tokens: Tokens it would run if every distinct prefix were computed once.
-        generated_tokens: New tokens, included in `evaluated_tokens`.
-        engine_seconds: Wall time spent in the engine.
+        evaluated_tokens: Tokens the engine ran, with padding, prefixes that were run again, and
+            what was run for texts of a batch that were finished.
+        prompt_tokens: Tokens that it would run for all that it read, scored texts included, if
+            every distinct prefix were computed once.
+        generated_tokens: Tokens that it would run to generate: all new ones, an end token included,
+            but the first of each text, which comes with its prompt.
+        prompt_seconds: Wall time that the engine took to read.
+        generation_seconds: Wall time that it took to generate.
         device_memory_bytes: Peak memory on a device that the process's own does not include.
         batching: How much was run at once, in words.
         batch_digest: Of what was run together: with equal ones, an engine on the same machine gives
@@ -66,9 +70,10 @@ class Usage:
     """
 
     evaluated_tokens: int = 0
-    ideal_tokens: int = 0
+    prompt_tokens: int = 0
     generated_tokens: int = 0
-    engine_seconds: float = 0.0
+    prompt_seconds: float = 0.0
+    generation_seconds: float = 0.0
     device_memory_bytes: int = 0
     batching: str = ""
     batch_digest: str = ""

@@ -11,7 +11,8 @@ from pajamas_eval.api.results import Failure
 from pajamas_eval.api.runtime import Usage
 from pajamas_eval.questions.prepare import Question, QuestionSet, prompt_hash
 from pajamas_eval.results.document import AnswerRecord, AnswerSet
-from pajamas_eval.workers.messages import Readings
+from pajamas_eval.workers.disturbance import LEAST_DISTURBANCE, LostTime
+from pajamas_eval.workers.messages import Finished, Readings
 
 _READING_BYTES = 6
 """Of a reading's digest: of 10^6 that differ, one passes for equal with a probability of 4e-9."""
@@ -52,6 +53,7 @@ class AnswerCollector:
         self._questions = questions.questions
         self._readings = readings
         self._usage = Usage()
+        self._time = LostTime()
         self._batch_digests: list[str] = []
         self._threads: list[list[_Thread]] = []
         self._places: dict[bytes, list[tuple[_Thread, int]]] = {}
@@ -135,13 +137,15 @@ class AnswerCollector:
                     completed += not any(t.missing for t in self._threads[thread.question])
         return completed
 
-    def add_usage(self, usage: Usage) -> None:
+    def add_costs(self, finished: Finished) -> None:
         """Adds what some of the answers cost."""
-        ours = self._usage
+        ours, usage = self._usage, finished.usage
+        self._time += finished.time
         ours.evaluated_tokens += usage.evaluated_tokens
-        ours.ideal_tokens += usage.ideal_tokens
+        ours.prompt_tokens += usage.prompt_tokens
         ours.generated_tokens += usage.generated_tokens
-        ours.engine_seconds += usage.engine_seconds
+        ours.prompt_seconds += usage.prompt_seconds
+        ours.generation_seconds += usage.generation_seconds
         ours.batching = usage.batching
         ours.notes += usage.notes
         self._batch_digests.append(usage.batch_digest)
@@ -154,14 +158,17 @@ class AnswerCollector:
             label=label,
             answers=list(self._answers()),
             wall_seconds=self.wall_seconds,
-            engine_seconds=self._usage.engine_seconds,
+            prompt_seconds=self._usage.prompt_seconds,
+            generation_seconds=self._usage.generation_seconds,
             evaluated_tokens=self._usage.evaluated_tokens,
-            ideal_tokens=self._usage.ideal_tokens,
+            prompt_tokens=self._usage.prompt_tokens,
             generated_tokens=self._usage.generated_tokens,
             batching=self._usage.batching,
             batch_digest="" if self.cached_responses else batch_digest,
             notes=list(self._usage.notes),
             cached_responses=self.cached_responses,
+            disturbance=self._time.share,
+            disturbed=self._time.share >= LEAST_DISTURBANCE,
             reading_digests=[
                 "" if place in self._readings.unknown else fingerprint[:_READING_BYTES].hex()
                 for place, fingerprint in enumerate(self._readings.fingerprints)

@@ -215,7 +215,7 @@ class ModelRunner:
         fingerprints = list(part)
         for message in self._worker.answer(list(part.values())):
             if isinstance(message, Finished):
-                answers.add_usage(message.usage)
+                answers.add_costs(message)
                 peak = max(self.record.peak_memory_bytes, message.peak_memory_bytes)
                 self.record.peak_memory_bytes = peak
                 continue

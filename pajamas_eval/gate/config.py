@@ -59,8 +59,11 @@ class Gate(Table, frozen=True):
         margin: Loss that is still no worse, in points: required on every benchmark that was run
             and is measured in points.
         min_questions: Questions of a benchmark below which nothing is decided.
-        min_tokens_per_second: On the slowest benchmark.
-        min_speed_ratio: Tokens per second over the baseline's, on the slowest benchmark.
+        min_prompt_tokens_per_second: Distinct tokens read, on the slowest benchmark.
+        min_prompt_speed_ratio: The same over the baseline's.
+        min_generated_tokens_per_second: Tokens generated, over all texts at once, on the slowest
+            benchmark that generates.
+        min_generated_speed_ratio: The same over the baseline's.
         max_peak_memory_gb: Most that the model's process ever held, in units of 10⁹ bytes.
         max_memory_ratio: The same over the baseline's.
         max_size_gb: Size of the weights on disk, in units of 10⁹ bytes.
@@ -71,8 +74,10 @@ class Gate(Table, frozen=True):
     confidence: Confidence = 0.95
     margin: Points | None = None
     min_questions: Count = 1
-    min_tokens_per_second: Positive | None = None
-    min_speed_ratio: Positive | None = None
+    min_prompt_tokens_per_second: Positive | None = None
+    min_prompt_speed_ratio: Positive | None = None
+    min_generated_tokens_per_second: Positive | None = None
+    min_generated_speed_ratio: Positive | None = None
     max_peak_memory_gb: Positive | None = None
     max_memory_ratio: Positive | None = None
     max_size_gb: Positive | None = None
@@ -82,8 +87,10 @@ class Gate(Table, frozen=True):
     def cost_limits(self) -> dict[str, float]:
         """The floors and ceilings of speed, memory and size that are set, by name."""
         limits = {
-            "min_tokens_per_second": self.min_tokens_per_second,
-            "min_speed_ratio": self.min_speed_ratio,
+            "min_prompt_tokens_per_second": self.min_prompt_tokens_per_second,
+            "min_prompt_speed_ratio": self.min_prompt_speed_ratio,
+            "min_generated_tokens_per_second": self.min_generated_tokens_per_second,
+            "min_generated_speed_ratio": self.min_generated_speed_ratio,
             "max_peak_memory_gb": self.max_peak_memory_gb,
             "max_memory_ratio": self.max_memory_ratio,
             "max_size_gb": self.max_size_gb,

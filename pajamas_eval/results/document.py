@@ -104,12 +104,20 @@ class AnswerSet(Record):
     """One model's answers to one benchmark, in the order of its questions, and their cost.
 
     Attributes:
-        evaluated_tokens: Tokens the engine ran, padding included.
-        ideal_tokens: Tokens it would have run if every distinct prefix were computed once.
+        evaluated_tokens: Tokens the engine ran, with padding, prefixes that were run again, and
+            what was run for texts of a batch that were finished.
+        prompt_tokens: Tokens it would have run for all that it read, scored texts included, if
+            every distinct prefix were computed once.
+        generated_tokens: Tokens it would have run to generate: all new ones, an end token included,
+            but the first of each text, which comes with its prompt.
+        prompt_seconds: Wall time that the engine took to read; 0 where it is not known.
+        generation_seconds: Wall time that it took to generate; 0 where it is not known.
         batching: How much was run at once, in words.
         batch_digest: Of what was run together: with equal ones, an engine on the same machine gives
             the same bits. Empty where some of the responses were stored before.
         cached_responses: Those that an earlier run had stored; the costs are those of the others.
+        disturbance: Share of its time that it lost because other programs had the processors.
+        disturbed: Whether that is a tenth or more: its speed is not what it could be.
         reading_digests: How the model reads each request of the first round of all questions,
             asked or not: with equal ones, two models read it alike. Empty where that is unknown.
     """
@@ -117,15 +125,39 @@ class AnswerSet(Record):
     label: str
     answers: list[AnswerRecord]
     wall_seconds: float
-    engine_seconds: float
+    prompt_seconds: float
+    generation_seconds: float
     evaluated_tokens: int
-    ideal_tokens: int
+    prompt_tokens: int
     generated_tokens: int
     batching: str
     batch_digest: str
     notes: list[str]
     cached_responses: int = 0
+    disturbance: float = 0.0
+    disturbed: bool = False
     reading_digests: list[str] = []
+
+    @property
+    def prompt_tokens_per_second(self) -> float:
+        """Distinct tokens read in each second that reading took; 0 where nothing was measured."""
+        return self.prompt_tokens / self.prompt_seconds if self.prompt_seconds else 0.0
+
+    @property
+    def generated_tokens_per_second(self) -> float:
+        """Tokens generated in each second that generating took, over all texts at once."""
+        return self.generated_tokens / self.generation_seconds if self.generation_seconds else 0.0
+
+    @property
+    def overhead(self) -> float:
+        """Tokens that were run for each one that had to be; 0 where nothing was measured."""
+        distinct = self.prompt_tokens + self.generated_tokens
+        return self.evaluated_tokens / distinct if distinct else 0.0
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether texts were generated, now or before they were stored."""
+        return any(answer.texts for answer in self.answers)
 
 
 class QuestionRecord(Record):

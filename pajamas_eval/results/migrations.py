@@ -21,6 +21,7 @@ def _from_3(document: dict[str, Any]) -> None:
             # One digest of all tells nothing of one.
             answers["reading_digests"] = [""] * answers.pop("requests", 0)
             answers.pop("tokens", None)
+            _costs_from_3(answers)
             for answer in answers["answers"]:
                 if answer.get("log_probabilities"):
                     record["has_choices"] = True
@@ -28,6 +29,15 @@ def _from_3(document: dict[str, Any]) -> None:
     for comparison in document.get("comparisons", ()):
         _rename(comparison, missing="unanswered", mcnemar_p="p_different")
         comparison["margin"] = settings["margins"][0]
+
+
+def _costs_from_3(answers: dict[str, Any]) -> None:
+    """Reading and generating were not timed apart: where there was both, neither is known."""
+    generated = answers["generated_tokens"]
+    seconds = answers.pop("engine_seconds")
+    answers["prompt_seconds"] = 0.0 if generated else seconds
+    answers["generation_seconds"] = 0.0
+    answers["prompt_tokens"] = answers.pop("ideal_tokens") - generated
 
 
 def _answer_from_3(answer: dict[str, Any]) -> None:

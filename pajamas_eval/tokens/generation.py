@@ -54,6 +54,12 @@ class Generation:
         """Whether nothing more is to come, be it a text or an error."""
         return self.finish_reason is not None or self.error is not None
 
+    @property
+    def steps(self) -> int:
+        """Tokens that were run to get the next one: the first of a text comes with its prompt."""
+        has_last = self.finish_reason == "end" or self.error is not None
+        return len(self.tokens) if has_last else max(0, len(self.tokens) - 1)
+
     def push(self, token: int, logit: float = 0.0) -> None:
         """Take one new token, and decide whether the text ends here.
 

@@ -19,7 +19,7 @@ from pajamas_eval.api.runtime import Answers
 from pajamas_eval.errors import OutOfMemoryError
 from pajamas_eval.tokens.generation import Generation
 from pajamas_eval.tokens.options import TokenOptions
-from pajamas_eval.tokens.prefix_tree import MIN_BASE, common_prefix
+from pajamas_eval.tokens.prefix_tree import MIN_BASE, PrefixTree, common_prefix
 from pajamas_eval.tokens.token_reader import ENCODE_AT_ONCE, TokenReader
 
 BATCH_SEQUENCES = 32
@@ -45,10 +45,38 @@ class TokenGenerator(TokenReader):
         super().__init__(options)
         most = options.batch_sequences or BATCH_SEQUENCES
         self.batch_sequences = 1 if options.exact else min(most, BATCH_SEQUENCES)
+        self._ran_until = time.perf_counter()
+        self._seconds_a_text: float | None = None
 
     @abstractmethod
     def generate(self, generations: Sequence[Generation]) -> Iterator[Generation]:
-        """Advance each until it is finished, yielding each then. Raises `OutOfMemoryError`."""
+        """Advance each until it is finished, yielding each then; tell `ran` of every call.
+
+        Raises:
+            OutOfMemoryError: There was no room.
+        """
+
+    def ran(self, prompts: int, texts: int) -> None:
+        """To be told by `generate` of each call of the engine, once its tokens are there.
+
+        Where one call reads prompts and advances texts, these are taken to have cost what they did
+        in the latest call that did nothing else; without one, each token costs the same.
+
+        Args:
+            prompts: Tokens of prompts that were run, padding included.
+            texts: Texts that were advanced by a token, finished ones included.
+        """
+        self.heartbeat()
+        now = time.perf_counter()
+        seconds, self._ran_until = now - self._ran_until, now
+        generating = seconds * texts / max(1, prompts + texts)
+        if not prompts and texts:
+            self._seconds_a_text = seconds / texts
+        elif self._seconds_a_text is not None:
+            generating = min(seconds, texts * self._seconds_a_text)
+        self.usage.evaluated_tokens += prompts + texts
+        self.usage.generation_seconds += generating
+        self.usage.prompt_seconds += seconds - generating
 
     def device_memory_bytes(self) -> int:
         """Peak memory on a device, beyond what the process's own includes."""
@@ -135,9 +163,12 @@ class TokenGenerator(TokenReader):
         Yields (generation, error or nothing).
         """
         waiting = {generation.index: generation for generation in generations}
+        prompts = {bytes(p): p for p in (np.asarray(g.prompt, np.int32) for g in generations)}
+        ends = [len(prompt) for prompt in prompts.values()]
+        self.usage.prompt_tokens += PrefixTree([*prompts.values()], ends, ends).distinct_tokens
         batch_digest = blake3()
         alone = False
-        started = time.perf_counter()
+        started = self._ran_until = time.perf_counter()
         while waiting:
             left = list(waiting.values())
             short = [g for g in left if not self.is_long(len(g.prompt) + g.max_tokens)]
@@ -147,20 +178,15 @@ class TokenGenerator(TokenReader):
             batch_digest.update(repr((base, self.batch_sequences, len(group))).encode())
             for generation in group:
                 batch_digest.update(np.asarray(generation.prompt, np.int32).tobytes() + b"\n")
-            self.usage.evaluated_tokens += base
-            self.usage.ideal_tokens += base
             try:
                 for generation in self.generate(group):
                     now = time.perf_counter()
                     generation.seconds = now - started
-                    self.usage.engine_seconds += now - started
-                    count = len(generation.prompt) - base + len(generation.tokens)
-                    self.usage.evaluated_tokens += count
-                    self.usage.ideal_tokens += count
-                    self.usage.generated_tokens += len(generation.tokens)
+                    self.usage.generated_tokens += generation.steps
                     del waiting[generation.index]
                     yield generation, generation.error
                     started = time.perf_counter()
+                    self._ran_until += started - now
             except OutOfMemoryError as error:
                 if alone:
                     yield waiting.pop(group[0].index), f"out of memory: {error}"

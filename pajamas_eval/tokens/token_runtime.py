@@ -16,7 +16,7 @@ from blake3 import blake3
 from pajamas_eval.api.hidden_states import Observer
 from pajamas_eval.api.requests import GenerateUntil, LogLikelihood, LogLikelihoodRolling
 from pajamas_eval.api.results import Failure
-from pajamas_eval.api.runtime import Answers, Capabilities
+from pajamas_eval.api.runtime import Answers, Capabilities, Usage
 from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.tokens.generation import NOT_NUMBERS
 from pajamas_eval.tokens.hidden_states import Watch, show_hidden_states
@@ -166,7 +166,7 @@ class TokenRuntime(TokenGenerator):
                 [len(set(row.positions)) for row in part],
                 sharing=self.shares_prefix and not self.options.exact and not long,
             )
-            self.usage.ideal_tokens += tree.distinct_tokens
+            self.usage.prompt_tokens += tree.distinct_tokens
             plan = tree.packed if self.runs_subtrees else tree.padded
             for step in plan(self.budget):
                 for i, error in self._score_step(part, tree, step):
@@ -195,6 +195,7 @@ class TokenRuntime(TokenGenerator):
         proofs = prove(
             self, self.options.path, can_share=can_share, together=not self.options.exact
         )
+        self.usage = Usage()  # what is tried is no answer's cost
         self.shares_prefix, self.shares_prompts = proofs.shares_prefix, proofs.shares_prompts
         if not proofs.scores_together:
             self.budget.rows = 1
@@ -219,6 +220,7 @@ class TokenRuntime(TokenGenerator):
         try:
             tokens = self.score(batch)
         except OutOfMemoryError as error:
+            self.usage.prompt_seconds += time.perf_counter() - started
             if len(chosen) == 1:
                 yield chosen[0], f"out of memory: {error}"
                 return
@@ -230,7 +232,7 @@ class TokenRuntime(TokenGenerator):
                 yield from self._score_step(rows, tree, Step(step.base, half))
             return
         seconds = time.perf_counter() - started
-        self.usage.engine_seconds += seconds
+        self.usage.prompt_seconds += seconds
         self.usage.evaluated_tokens += tokens
         self._batch_digest.update(repr((step.base, step.stem, step.parents)).encode())
         for row in batch.rows:

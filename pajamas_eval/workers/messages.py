@@ -1,11 +1,12 @@
 """What a worker process says of its model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pajamas_eval.api.answer_key import AnswerKey
 from pajamas_eval.api.architecture import ArchitectureFacts
 from pajamas_eval.api.identity import Identity, Settings
 from pajamas_eval.api.runtime import Capabilities, Usage
+from pajamas_eval.workers.disturbance import LostTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +51,4 @@ class Finished:
 
     usage: Usage
     peak_memory_bytes: int
+    time: LostTime = field(default_factory=LostTime)

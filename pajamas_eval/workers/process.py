@@ -22,6 +22,7 @@ from pajamas_eval.errors import (
 )
 from pajamas_eval.models.registry import open_runtime
 from pajamas_eval.models.spec import ModelSpec
+from pajamas_eval.workers.disturbance import lost_time, read_clocks
 from pajamas_eval.workers.memory import peak_memory_bytes
 from pajamas_eval.workers.messages import Finished, Loaded, Opened, Readings
 from pajamas_eval.workers.outbox import Outbox
@@ -105,13 +106,15 @@ def _line(error: Exception) -> str:
 
 def _answer(outbox: Outbox, runtime: Runtime, requests: Sequence[Request]) -> None:
     runtime.usage = Usage()
+    before = read_clocks()
     runtime.heartbeat = outbox.heartbeat  # type: ignore[method-assign]
     try:
         for answer in runtime.answer(requests):
             outbox.put(answer)
     finally:  # what came before an error is no less true
         outbox.flush()
-    outbox.finish(Finished(runtime.usage, peak_memory_bytes() + runtime.usage.device_memory_bytes))
+    memory = peak_memory_bytes() + runtime.usage.device_memory_bytes
+    outbox.finish(Finished(runtime.usage, memory, lost_time(before, read_clocks())))
 
 
 def _show_hidden_states(

@@ -192,14 +192,17 @@ def unmeasured(document: Document) -> Any:
 
 MEASURED = (
     "wall_seconds",
-    "engine_seconds",
+    "prompt_seconds",
+    "generation_seconds",
     "evaluated_tokens",
-    "ideal_tokens",
+    "prompt_tokens",
     "generated_tokens",
     "batching",
     "batch_digest",
     "notes",
     "cached_responses",
+    "disturbance",
+    "disturbed",
 )
 
 

@@ -218,7 +218,7 @@ def test_memory_that_a_gpu_shares_counts_once(
 
 def test_memory_of_metal_counts_once(variants: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = opened("mlx", variants / "demo-mlx")
-    mx = mlx._mlx().mx
+    mx = mlx.modules().mx
     monkeypatch.setattr(mx, "get_peak_memory", lambda: 10**12)
     if not mx.metal.is_available():
         assert runtime.device_memory_bytes() == 0
@@ -230,7 +230,7 @@ def test_memory_of_metal_counts_once(variants: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_metal_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    mx = mlx._mlx().mx
+    mx = mlx.modules().mx
     monkeypatch.setattr(mx.metal, "is_available", lambda: True)
     monkeypatch.setattr(mx, "device_info", lambda: {"device_name": "Apple M5"})
     engine = mlx.MlxRuntime.engine()

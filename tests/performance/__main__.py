@@ -77,7 +77,7 @@ class Outcome:
     rates: list[float] = field(default_factory=list)
     answers: list[float | str] = field(default_factory=list)
     every: int = 1
-    ideal_tokens: int = 0
+    prompt_tokens: int = 0
     evaluated_tokens: int = 0
     peak_memory_bytes: int = 0
 
@@ -277,7 +277,7 @@ def measure(comparison: Comparison, data: DataSource, rounds: int) -> list[Outco
                     f"{comparison.name} round {round_ + 1}: {label}: {outcome.rates[-1]:.0f} /s",
                     file=sys.stderr,
                 )
-            for name in ("ideal_tokens", "evaluated_tokens", "peak_memory_bytes"):
+            for name in ("prompt_tokens", "evaluated_tokens", "peak_memory_bytes"):
                 setattr(outcome, name, got.get(name, 0))
     return list(outcomes.values())
 
@@ -288,7 +288,7 @@ def ratio(ours: Outcome, peer: Outcome) -> float:
     The engine's own rate is that of tokens it was handed, so tokenizing does not count there.
     """
     if peer.rates:
-        return ours.ideal_tokens / median(ours.scoring_seconds) / median(peer.rates)
+        return ours.prompt_tokens / median(ours.scoring_seconds) / median(peer.rates)
     return median(peer.seconds) / median(ours.seconds)
 
 

@@ -36,7 +36,7 @@ def engine_seconds(model: str, environment: Mapping[str, str]) -> float:
             env={**os.environ, **environment},
         )
         (answers,) = json.loads(out.read_text())["benchmarks"][0]["answer_sets"]
-    return float(answers["engine_seconds"])
+    return float(answers["prompt_seconds"])
 
 
 @contextmanager

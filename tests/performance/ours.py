@@ -67,7 +67,7 @@ def main(runtime: str, model: str, file: str, *settings: str) -> None:
                 "seconds": finished_at - started,
                 "scoring_seconds": finished_at - tokenized,
                 "answers": answers,
-                "ideal_tokens": finished.usage.ideal_tokens,
+                "prompt_tokens": finished.usage.prompt_tokens,
                 "evaluated_tokens": finished.usage.evaluated_tokens,
                 "peak_memory_bytes": finished.peak_memory_bytes,
             }

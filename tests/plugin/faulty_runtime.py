@@ -172,8 +172,8 @@ class FaultyRuntime(TextRuntime):
         """What it would answer if nothing went wrong."""
         self._note(_text(request))
         self.usage.evaluated_tokens += 1
-        self.usage.ideal_tokens += 1
-        self.usage.engine_seconds += 0.001
+        self.usage.prompt_tokens += 1
+        self.usage.prompt_seconds += 0.001
         self.usage.batching = "one text at a time"
         text = _text(request)
         number = int((re.findall(r"Q(\d+)\?", text) or ["0"])[-1])

@@ -149,6 +149,7 @@ class FakeRuntime(TokenRuntime):
             for number, generation in enumerate(reversed(batch)):
                 new: list[int] = []  # as engines do, it starts from the prompt
                 while not generation.finished:
+                    self.ran(0 if new else len(generation.prompt), 1 if new else 0)
                     new.append(self._next(generation.prompt, new))
                     so_far = (*generation.prompt, *new[:-1])
                     generation.push(new[-1], float(log_probabilities(so_far)[new[-1]]))

@@ -63,9 +63,10 @@ def answer_set(
 ) -> AnswerSet:
     known: dict[str, object] = {
         "wall_seconds": 2.0,
-        "engine_seconds": 1.5,
+        "prompt_seconds": 1.25,
+        "generation_seconds": 0.0,
         "evaluated_tokens": 3000,
-        "ideal_tokens": 2500,
+        "prompt_tokens": 2500,
         "batching": "up to 512 tokens and 127 sequences at once",
         "batch_digest": "00ff",
         "generated_tokens": 0,

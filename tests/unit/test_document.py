@@ -363,6 +363,14 @@ def test_a_document_of_version_3_is_read_as_one_of_this_version(tmp_path: Path) 
         for answers, was in zip(record.answer_sets, before["answer_sets"], strict=True):
             assert answers.reading_digests == [""] * was["requests"], "unknown one by one"
             assert answers.batch_digest == was["packing"]
+            distinct = answers.prompt_tokens + answers.generated_tokens
+            assert (answers.evaluated_tokens, distinct) == (
+                was["evaluated_tokens"],
+                was["ideal_tokens"],
+            )
+            both = bool(was["generated_tokens"])  # which were not timed apart
+            assert answers.prompt_seconds == (0 if both else was["engine_seconds"])
+            assert answers.generated_tokens_per_second == 0
             for answer, had in zip(answers.answers, was["answers"], strict=True):
                 assert answer.scores == had["scores"]
                 assert answer.log_probabilities == (had["log_probabilities"] or [])

@@ -133,7 +133,7 @@ class Stub:
         yield Finished(
             Usage(
                 evaluated_tokens=10 * len(requests),
-                engine_seconds=2.0,
+                prompt_seconds=2.0,
                 batch_digest=f"{len(requests)} at once",
                 notes=["a note"],
             ),
@@ -289,7 +289,7 @@ def test_what_a_model_cost_is_kept(data: DataSource) -> None:
     assert (record.load_seconds, record.peak_memory_bytes, record.error) == (0.25, 1000, None)
     assert record.identity == identity(path="base.gguf")
     mmlu = document.benchmarks[0].answer_sets[0]
-    assert (mmlu.evaluated_tokens, mmlu.engine_seconds, mmlu.notes) == (240, 2.0, ["a note"])
+    assert (mmlu.evaluated_tokens, mmlu.prompt_seconds, mmlu.notes) == (240, 2.0, ["a note"])
 
 
 def test_a_document_says_how_it_was_made(data: DataSource) -> None:
@@ -672,8 +672,8 @@ def test_progress_follows_every_look(many: DataSource) -> None:
 
 def test_the_costs_of_all_looks_are_added(many: DataSource) -> None:
     (base, same, broken) = early(many, model("base"), SAME, BROKEN).benchmarks[0].answer_sets
-    assert (same.evaluated_tokens, same.engine_seconds) == (10 * 4 * 100, 4.0)
-    assert (broken.evaluated_tokens, broken.engine_seconds) == (10 * 4 * 50, 2.0)
+    assert (same.evaluated_tokens, same.prompt_seconds) == (10 * 4 * 100, 4.0)
+    assert (broken.evaluated_tokens, broken.prompt_seconds) == (10 * 4 * 50, 2.0)
     assert same.notes == ["a note"] * 2
     assert broken.batch_digest == "200 at once"
     assert len({base.batch_digest, same.batch_digest}) == 1  # two looks of 50 questions each

@@ -83,7 +83,7 @@ q4: failed (1 passed, 1 failed, 1 undecided, 1 not measured)
         (Unit.NATS, "max_mean_kl", 0.000_245, 0.02, "0.000245 nats", "≤ 0.02 nats"),
         (Unit.TOKENS_PER_SECOND, "min_tokens", 1234.5, 20.0, "1,234 tokens/s", "≥ 20 tokens/s"),
         (Unit.BYTES, "max_size_gb", 4.2e9, 6e9, "4.20 GB", "≤ 6.00 GB"),
-        (Unit.RATIO, "min_speed_ratio", 1.234, 0.9, "1.23 × baseline", "≥ 0.9 × baseline"),
+        (Unit.RATIO, "min_prompt_speed_ratio", 1.234, 0.9, "1.23 × baseline", "≥ 0.9 × baseline"),
     ],
 )
 def test_figures_have_units(

@@ -22,6 +22,7 @@ from pajamas_eval.questions.rounds import PlainConversation
 from pajamas_eval.results.document import AnswerSet
 from pajamas_eval.store import Store
 from pajamas_eval.store.model_responses import ModelResponses
+from pajamas_eval.workers.disturbance import LostTime
 from pajamas_eval.workers.messages import Finished, Loaded, Opened, Readings
 
 Behaviour = Callable[[int, int], Result | Exception | None]
@@ -49,6 +50,7 @@ class Stub:
         self.at_load: list[Exception] = []
         self.at_open: list[Exception] = []
         self.at_end: list[Exception] = []
+        self.cpu: list[LostTime] = []
         self.asked: list[list[int]] = []
         self.met: dict[int, int] = {}
         self.loads = self.restarts = 0
@@ -81,7 +83,8 @@ class Stub:
                 yield [(i, result)]
         if self.at_end:
             raise self.at_end.pop(0)
-        yield Finished(Usage(evaluated_tokens=10 * len(numbers), engine_seconds=1.0), 1000)
+        cpu = self.cpu.pop(0) if self.cpu else LostTime()
+        yield Finished(Usage(evaluated_tokens=10 * len(numbers), prompt_seconds=1.0), 1000, cpu)
 
     @property
     def computed(self) -> list[int]:
@@ -212,13 +215,24 @@ def test_all_are_asked_in_one_call_and_cost_what_the_worker_says() -> None:
     case, answers = one(right, range(10))
     assert case.stub.asked == [list(range(10))]
     assert [a.prediction for a in answers.answers] == [str(n) for n in range(10)]
-    assert (answers.evaluated_tokens, answers.engine_seconds, answers.cached_responses) == (
+    assert (answers.evaluated_tokens, answers.prompt_seconds, answers.cached_responses) == (
         100,
         1.0,
         0,
     )
     assert case.record.load_seconds == 0.25
     assert case.progress.done == 10
+
+
+@pytest.mark.parametrize(("taken", "disturbed"), [(0.5, False), (1.5, True)])
+def test_what_other_programs_took_is_added_up_over_all_calls(taken: float, disturbed: bool) -> None:
+    asked = questions(range(10))
+    case = Case(Stub(right), asked)
+    case.stub.cpu = [LostTime(0.0, 4.0), LostTime(taken, 6.0)]
+    case.runner.ask(asked, 5)
+    answers = case.runner.ask(asked)
+    assert answers.disturbance == taken / 10.0
+    assert answers.disturbed == disturbed
 
 
 def test_requests_that_read_alike_are_asked_once() -> None:
@@ -437,6 +451,7 @@ def test_what_is_stored_is_not_asked_for() -> None:
     assert case.stub.asked == [[1, 3, 5]]
     assert lost(answers) == []
     assert answers.cached_responses == 3
+    assert (answers.evaluated_tokens, answers.prompt_seconds) == (30, 1.0), "of the others alone"
     assert len(memory.looked_up) == 1, "in one look-up"
     assert case.progress.done == 6
 

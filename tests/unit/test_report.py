@@ -48,7 +48,7 @@ def quiz() -> Document:
     made = document(
         [
             answer_set("base", base),
-            answer_set("q4", variant, evaluated_tokens=99_999),
+            answer_set("q4", variant, evaluated_tokens=100_000),
             answer_set("q2", failing, notes=["smaller batches", "smaller batches"]),
         ],
         available=250,
@@ -78,11 +78,11 @@ def test_the_whole_report() -> None:
         == """\
 quiz: 100 of 250 questions, 0-shot
 
-         acc                 difference          flips   verdict
+         acc                 difference          flips   verdict                 prompt
  model   [95 %]              [90 %]                +/−   (margin 1)   errors   tokens/s
  ──────────────────────────────────────────────────────────────────────────────────────
  base    60.0 [50.2, 69.1]   baseline                                      0      2,000
- q4      57.0 [47.2, 66.3]   −3.0 [−8.3, +1.7]     2/5   undecided         0     66,666
+ q4      57.0 [47.2, 66.3]   −3.0 [−8.3, +1.7]     2/5   undecided         0      2,000
  q2      59.2 [49.3, 68.4]   ±0.0 [−5.9, +5.9]     0/0   undecided         2      2,000
 
 q4 is undecided: 7 of 100 questions flip (7.0 %, 95 % interval 3.4 to 13.7), 2 fixed, 5 \
@@ -126,6 +126,36 @@ Verdict at a margin of 1 point (default of quiz) and 95 % confidence, over all b
     )
 
 
+def test_what_was_generated_has_a_speed_of_its_own_and_what_was_disturbed_a_mark() -> None:
+    base = answer_set("base", {"a": 1.0}, generated_tokens=300, generation_seconds=6.0)
+    stored = answer_set("q8", {"a": 1.0}, cached_responses=1, prompt_seconds=0.0, prompt_tokens=0)
+    slow = answer_set(
+        "q4",
+        {"a": 1.0},
+        generated_tokens=300,
+        generation_seconds=3.0,
+        disturbance=0.375,
+        disturbed=True,
+    )
+    for answers in (base, stored, slow):
+        answers.answers[0].parts = written("7")
+    made = document([base, stored, slow])
+    summarize(made)
+    text = shown(made)
+    cells = [line.split() for line in text.splitlines()[2:]]
+    assert cells[0][-2:] == ["prompt", "generated"]
+    assert cells[1][-2:] == ["tokens/s", "tokens/s"]
+    assert cells[3][-2:] == ["2,000", "50.0"]
+    assert cells[4][-2:] == ["stored", "stored"]
+    assert cells[5][-4:] == ["*", "2,000", "*", "100"]
+    assert (
+        "* Other programs had the processors for some of the time, so that the model is faster "
+        "than shown: q4 (38 %). End them and measure again with --no-store.\n" in text
+    )
+    slow.disturbed = False
+    assert "*" not in shown(made)
+
+
 def test_a_narrow_terminal_shows_whole_names_and_verdicts() -> None:
     console = Console(width=80, emoji=False)
     with console.capture() as capture:
@@ -135,7 +165,7 @@ def test_a_narrow_terminal_shows_whole_names_and_verdicts() -> None:
         " model    acc   difference     +/−   (margin 1)   errors   tokens/s\n"
         " ──────────────────────────────────────────────────────────────────\n"
         " base    60.0     baseline                             0      2,000\n"
-        " q4      57.0         −3.0     2/5   undecided         0     66,666\n"
+        " q4      57.0         −3.0     2/5   undecided         0      2,000\n"
         " q2      59.2         ±0.0     0/0   undecided         2      2,000"
     )
 
@@ -174,11 +204,11 @@ def test_the_narrowest_terminal_shows_whole_headings_and_verdicts() -> None:
     table = [line.rstrip() for line in shown(made, width=54).splitlines()[2:9]]
     assert "\n".join(table) == (
         "          exact\n"
-        "          match                verdict\n"
+        "          match                verdict        prompt\n"
         " model   strict   difference   (margin 1)   tokens/s\n"
         " ───────────────────────────────────────────────────\n"
         " base      60.0     baseline                   2,000\n"
-        " q4        57.0         −3.0   undecided      66,666\n"
+        " q4        57.0         −3.0   undecided       2,000\n"
         " q2        59.2         ±0.0   undecided       2,000"
     )
 

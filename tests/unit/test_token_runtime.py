@@ -30,6 +30,7 @@ from pajamas_eval.api.requests import (
     Request,
 )
 from pajamas_eval.api.results import Failure
+from pajamas_eval.tokens import token_generator
 from pajamas_eval.tokens.prefix_tree import Budget
 from pajamas_eval.tokens.token_runtime import BATCH_SEQUENCES, BATCH_TOKENS
 
@@ -374,7 +375,7 @@ def test_a_prefix_shared_by_many_rows_is_run_once() -> None:
     requests = [LogLikelihood(Prompt("shots " * 20 + "q" * n), "a") for n in range(1, 9)]
     answers(runtime, requests)
     longest = len(requests[-1].context.text) + 1
-    assert runtime.usage.ideal_tokens == longest
+    assert runtime.usage.prompt_tokens == longest
     whole = sum(len(r.context.text) + 1 for r in requests)
     assert runtime.usage.evaluated_tokens < whole / 3
 
@@ -387,17 +388,70 @@ def test_a_model_whose_cache_cannot_be_shared_runs_every_row_alone() -> None:
         without_time(r) for r in answers(sharing, requests)
     ]
     assert plain.usage.evaluated_tokens > 3 * sharing.usage.evaluated_tokens
-    assert plain.usage.ideal_tokens == sharing.usage.ideal_tokens
+    assert plain.usage.prompt_tokens == sharing.usage.prompt_tokens
 
 
 def test_usage_counts_the_tokens_that_were_run() -> None:
     runtime = FakeRuntime()
     answers(runtime, [LogLikelihood(Prompt("abc"), "d"), LogLikelihood(Prompt("x"), "yz")])
     assert runtime.usage.evaluated_tokens == 4 + 4  # two rows side by side, one of them padded
-    assert runtime.usage.ideal_tokens == 4 + 2  # both begin with BOS
+    assert runtime.usage.prompt_tokens == 4 + 2  # both begin with BOS
     answers(runtime, [GenerateUntil(Prompt("ab"), (), 2)])
-    assert runtime.usage.generated_tokens <= 2
-    assert runtime.usage.evaluated_tokens == 8 + 3 + runtime.usage.generated_tokens
+    assert runtime.usage.generated_tokens == 1, "the first comes with the prompt"
+    assert runtime.usage.prompt_tokens == 6 + 3
+    assert runtime.usage.evaluated_tokens == 8 + 3 + 1
+
+
+def test_tokens_that_memory_took_back_are_run_again_and_do_not_count_as_work() -> None:
+    roomy, cramped = FakeRuntime(), FakeRuntime()
+    cramped.texts_at_once = 4
+    answers(roomy, GENERATED)
+    answers(cramped, GENERATED)
+    assert cramped.usage.prompt_tokens == roomy.usage.prompt_tokens
+    assert cramped.usage.generated_tokens == roomy.usage.generated_tokens
+    assert cramped.usage.evaluated_tokens > roomy.usage.evaluated_tokens
+
+
+def test_an_end_token_is_a_token_that_was_generated() -> None:
+    runtime = FakeRuntime()
+    runtime.script = [IDS["a"], IDS["b"], EOS]
+    answers(runtime, [GenerateUntil(Prompt("ab"), (), 9)])
+    assert runtime.usage.generated_tokens == 2
+    runtime.script = [EOS]
+    answers(runtime, [GenerateUntil(Prompt("ab"), (), 9)])
+    assert runtime.usage.generated_tokens == 2
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that it is."""
+    now = [0.0]
+    monkeypatch.setattr(token_generator.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def ran(runtime: FakeRuntime, clock: list[float], seconds: float, prompts: int, texts: int) -> None:
+    clock[0] += seconds
+    runtime.ran(prompts, texts)
+
+
+def test_time_of_reading_and_of_generating_is_kept_apart(clock: list[float]) -> None:
+    runtime = FakeRuntime()
+    ran(runtime, clock, 3.0, 300, 0)
+    ran(runtime, clock, 0.5, 0, 8)
+    assert (runtime.usage.prompt_seconds, runtime.usage.generation_seconds) == (3.0, 0.5)
+    ran(runtime, clock, 1.25, 60, 4)  # four texts, which alone take half of what eight do
+    assert (runtime.usage.prompt_seconds, runtime.usage.generation_seconds) == (4.0, 0.75)
+    ran(runtime, clock, 0.125, 1, 4)  # never more than there was
+    assert (runtime.usage.prompt_seconds, runtime.usage.generation_seconds) == (4.0, 0.875)
+
+
+def test_where_nothing_tells_reading_from_generating_each_token_costs_the_same(
+    clock: list[float],
+) -> None:
+    runtime = FakeRuntime()
+    ran(runtime, clock, 1.0, 96, 32)
+    assert (runtime.usage.prompt_seconds, runtime.usage.generation_seconds) == (0.75, 0.25)
 
 
 SCORED: list[Request] = [

@@ -122,7 +122,10 @@ def _columns(document: Document, record: BenchmarkRecord, wide: bool) -> Iterato
         yield from _against_baseline(document, record, wide)
     if any(errors(a) for a in sets):
         yield Column("errors", [f"{len(errors(a)):,}" for a in sets], Form.NARROW)
-    yield Column("tokens/s", [_speed(a) for a in sets])
+    yield Column("prompt\ntokens/s", [_speed(a, a.prompt_tokens_per_second) for a in sets])
+    if any(a.is_generated for a in sets):
+        speeds = [_speed(a, a.generated_tokens_per_second) for a in sets]
+        yield Column("generated\ntokens/s", speeds)
 
 
 def _against_baseline(document: Document, record: BenchmarkRecord, wide: bool) -> Iterator[Column]:
@@ -176,10 +179,10 @@ def _difference(metric: Metric, comparison: Comparison | None, with_interval: bo
     return rf"{value} \[{', '.join(bounds)}]" if with_interval and bounds else value
 
 
-def _speed(answers: AnswerSet) -> str:
-    if answers.engine_seconds:
-        return rate(answers.evaluated_tokens / answers.engine_seconds)
-    return "stored" if answers.cached_responses else rate(0.0)
+def _speed(answers: AnswerSet, tokens_per_second: float) -> str:
+    if tokens_per_second:
+        return ("* " if answers.disturbed else "") + rate(tokens_per_second)
+    return "stored" if answers.cached_responses else "?"
 
 
 def _title(record: BenchmarkRecord) -> str:

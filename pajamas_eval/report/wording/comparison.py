@@ -42,6 +42,12 @@ def of_benchmark(document: Document, record: BenchmarkRecord) -> Iterator[str]:
             )
         for note in dict.fromkeys(answers.notes):
             yield f"{printable(answers.label)}: {printable(note)}"
+    if disturbed := [a for a in record.answer_sets if a.disturbed]:
+        took = (f"{printable(a.label)} ({100 * a.disturbance:.0f} %)" for a in disturbed)
+        yield (
+            "* Other programs had the processors for some of the time, so that the model is faster "
+            f"than shown: {', '.join(took)}. End them and measure again with --no-store."
+        )
     for ranking in document.rankings:
         if ranking.benchmark == record.name:
             tiers = "; then ".join(printable(", ".join(tier)) for tier in ranking.tiers)
@@ -293,9 +299,8 @@ def _batches(document: Document) -> Iterator[str]:
     for record in document.benchmarks:
         shapes: dict[str, list[str]] = {}
         for answers in record.answer_sets:
-            if answers.ideal_tokens:
-                wasted = answers.evaluated_tokens / answers.ideal_tokens
-                shown = f"{printable(answers.label)} ({wasted:.2f})"
+            if answers.overhead:
+                shown = f"{printable(answers.label)} ({answers.overhead:.2f})"
                 shapes.setdefault(answers.batching, []).append(shown)
         if shapes:
             said = "; ".join(f"{shape}: {', '.join(labels)}" for shape, labels in shapes.items())

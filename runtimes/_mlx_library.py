@@ -1,15 +1,46 @@
-"""The matrix multiplication that MLX uses on a CPU."""
+"""MLX and mlx-lm, imported when first needed, and the BLAS that MLX multiplies with."""
 
 import ctypes
 import ctypes.util
 import importlib.util
+import resource
 import sys
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from pajamas_eval.runtimes._folder import require
+
+
+@dataclass(frozen=True)
+class MlxModules:
+    mx: Any
+    utils: Any
+    generate: Any
+    cache: Any
 
 
 @cache
-def fast_blas() -> str:
+def modules() -> MlxModules:
+    """`mlx.core` and the parts of `mlx_lm`, imported when first needed."""
+    blas()
+    set_limit = resource.setrlimit
+    # mlx_lm lowers the limit of open files for good when it is imported: not ours to give away.
+    resource.setrlimit = lambda *_: None
+    try:
+        return MlxModules(
+            mx=require("mlx", "mlx.core"),
+            utils=require("mlx", "mlx_lm.utils"),
+            generate=require("mlx", "mlx_lm.generate"),
+            cache=require("mlx", "mlx_lm.models.cache"),
+        )
+    finally:
+        resource.setrlimit = set_limit
+
+
+@cache
+def blas() -> str:
     """Makes MLX multiply with a fast BLAS on Linux, whose wheel brings a slow one.
 
     MLX finds the BLAS symbols among the libraries loaded before it, so loading one globally is
