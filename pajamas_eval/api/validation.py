@@ -44,8 +44,9 @@ def validate_place(answer: object, count: int, runtime: str) -> tuple[int, Any]:
         said, result = cast("tuple[Any, Any]", answer)
         place = index(said)
     except (TypeError, ValueError):
+        kind = type(answer).__name__
         raise RunError(
-            f"the {runtime} runtime gave a {type(answer).__name__} where an index and a result belong"
+            f"the {runtime} runtime gave a {kind} where an index and a result belong"
         ) from None
     if not 0 <= place < count:
         raise RunError(
