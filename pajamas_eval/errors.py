@@ -1,6 +1,7 @@
 """What can go wrong, as types: each knows the exit code of the command that meets it."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 
 
@@ -44,6 +45,18 @@ class StoreError(RunError):
 
 class OutOfMemoryError(PajamasError):
     """An engine had no room for a batch; the caller retries with a smaller one."""
+
+
+LONGEST_ERROR = 2000
+"""Characters of an error that are kept."""
+
+
+def one_line(error: BaseException) -> str:
+    """Kind and first line of an error, whose text may be empty, or as long as it likes."""
+    name, text = type(error).__name__, ""
+    with suppress(Exception):  # a plugin's error may fail to be written
+        text = str(error).strip()
+    return f"{name}: {text.splitlines()[0]}"[:LONGEST_ERROR] if text else name
 
 
 def install_command(extra: str) -> str:

@@ -10,6 +10,7 @@ from blake3 import blake3
 from pajamas_eval.api.options import NO_EFFECT
 from pajamas_eval.api.requests import Request
 from pajamas_eval.api.runtime import Runtime
+from pajamas_eval.api.validation import validate_statement
 
 METHOD = 2
 """How this program turns an engine's logits into a result. Raised by a change after which the same
@@ -54,9 +55,13 @@ class AnswerKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def answer_key(runtime: Runtime) -> AnswerKey:
-    """The key of a runtime's answers, from what it states of itself; needs no weights loaded."""
+    """The key of a runtime's answers, from what it states of itself; needs no weights loaded.
+
+    Raises:
+        RunError: What it states is of other types.
+    """
     engine = runtime.engine()
-    return AnswerKey(
+    key = AnswerKey(
         weights=runtime.digest(),
         runtime=runtime.name,
         versions=engine.versions,
@@ -65,6 +70,7 @@ def answer_key(runtime: Runtime) -> AnswerKey:
         options=answer_affecting_options(runtime.options),
         settings=dict(runtime.answer_settings()),
     )
+    return validate_statement(AnswerKey, key, "the runtime gave an invalid answer key")
 
 
 def answer_affecting_options(options: msgspec.Struct) -> dict[str, Any]:

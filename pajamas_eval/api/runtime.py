@@ -17,7 +17,8 @@ from pajamas_eval.api.identity import Engine, Identity, Settings
 from pajamas_eval.api.media import Prompt
 from pajamas_eval.api.options import RuntimeOptions
 from pajamas_eval.api.requests import AnyResult, GenerateUntil, Request
-from pajamas_eval.errors import RunError, UsageError
+from pajamas_eval.api.validation import validate_place
+from pajamas_eval.errors import UsageError
 
 Answers = Iterator[tuple[int, AnyResult]]
 """Pairs of a request's index and its result, in any order, each index exactly once."""
@@ -157,12 +158,8 @@ class Runtime(ABC):
         """
         for kind in {type(request): None for request in requests}:
             indices = [i for i, request in enumerate(requests) if type(request) is kind]
-            for i, result in getattr(self, kind.kind())([requests[i] for i in indices]):
-                if not 0 <= i < len(indices):
-                    raise RunError(
-                        f"the {self.name} runtime answered request {i} of {len(indices)}, "
-                        "which it was not asked"
-                    )
+            for answer in getattr(self, kind.kind())([requests[i] for i in indices]):
+                i, result = validate_place(answer, len(indices), self.name)
                 yield indices[i], result
 
     def hidden_states(self, tokens: Sequence[int], observe: Observer) -> None:

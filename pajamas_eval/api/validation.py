@@ -1,7 +1,7 @@
-"""Validates results from runtimes and plugins."""
+"""Validates what runtimes and plugins say and answer."""
 
 import math
-from operator import attrgetter
+from operator import attrgetter, index
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -9,14 +9,13 @@ import numpy as np
 
 from pajamas_eval.api.requests import AnyResult, Request, Response
 from pajamas_eval.api.results import Failure, Result
-
-LONGEST_ERROR = 2000
-"""Characters of an error that are kept."""
+from pajamas_eval.errors import LONGEST_ERROR, RunError
 
 _MOST = 2**40
 """Tokens or bytes that nobody has."""
 
 AnyKind = TypeVar("AnyKind", bound=Result)
+AnyStatement = TypeVar("AnyStatement")
 
 
 def validate_result(request: Request, result: object) -> AnyResult:
@@ -39,11 +38,67 @@ def validate_result(request: Request, result: object) -> AnyResult:
     return Failure(f"the runtime gave {problem}"[:LONGEST_ERROR]) if problem else checked
 
 
+def validate_place(answer: object, count: int, runtime: str) -> tuple[int, Any]:
+    """A result with the index of its request. Raises `RunError` where it is none of `count`."""
+    try:
+        said, result = cast("tuple[Any, Any]", answer)
+        place = index(said)
+    except (TypeError, ValueError):
+        kind = type(answer).__name__
+        raise RunError(
+            f"the {runtime} runtime gave a {kind} where an index and a result belong"
+        ) from None
+    if not 0 <= place < count:
+        raise RunError(
+            f"the {runtime} runtime answered request {place} of {count}, which it was not asked"
+        )
+    return place, result
+
+
+def validate_statement(kind: type[AnyStatement], said: object, what: str) -> AnyStatement:
+    """What a plugin says, such as of itself, in plain values of the declared types.
+
+    Lone surrogates, which neither JSON nor a database holds, are spelled out.
+
+    Raises:
+        RunError: It is something else, or a number is NaN or infinite.
+    """
+    try:
+        if not isinstance(said, kind):
+            raise TypeError(of_type(said))
+        return msgspec.convert(_sound(msgspec.to_builtins(said, enc_hook=_item)), kind)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise RunError(f"{what}: {error}"[:LONGEST_ERROR]) from None
+
+
+def _item(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"something in it is of type {type(value).__name__}")
+
+
+def _sound(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} where a number belongs")
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_sound(key): _sound(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_sound(inner) for inner in value]
+    return value
+
+
+def of_type(value: object) -> str:
+    """What is wrong with a value of another type; its own form may be long, or fail."""
+    return f"it is of type {type(value).__name__}"
+
+
 def _plain(kind: type[AnyKind], result: AnyKind) -> AnyKind:
     """The result with every field of its declared type. Raises `ValidationError`."""
     values = attrgetter(*kind.__struct_fields__)(result)
     # Conversion costs more than a look at the types, which nearly always fit.
-    if tuple(map(type, values)) == _simple_types(kind):
+    if type(result) is kind and tuple(map(type, values)) == _simple_types(kind):
         return result
     fields = dict(zip(kind.__struct_fields__, map(_scalar, values), strict=True))
     return msgspec.convert(fields | {"kind": kind.__struct_config__.tag}, kind)

@@ -13,18 +13,20 @@ def doctor() -> None:
     from importlib.metadata import PackageNotFoundError, version
 
     from pajamas_eval import __version__
-    from pajamas_eval.models.registry import runtime_names
-    from pajamas_eval.report.wording.figures import device
+    from pajamas_eval.models.registry import runtimes
+    from pajamas_eval.report.wording.figures import device, printable
     from pajamas_eval.workers.installed_engine import installed_engine
 
     click.echo(f"pajamas-eval {__version__}, Python {sys.version.split()[0]}")
-    for name in runtime_names():
+    for name, plugin in runtimes().items():
         engine = installed_engine(name)
-        if isinstance(engine, str):
+        if isinstance(engine, str) and plugin.is_ours:
             _missing(name, engine)
+        elif isinstance(engine, str):
+            click.echo(printable(f"{name:7}  does not work: {engine}"))
         else:
             versions = ", ".join(f"{package} {v}" for package, v in engine.versions.items())
-            click.echo(f"{name:7}  works on {device(engine.device)}: {versions}")
+            click.echo(printable(f"{name:7}  works on {device(engine.device)}: {versions}"))
     for extra, (package, purpose) in _FOR_DATA.items():
         try:
             click.echo(f"{extra:7}  {purpose}: {package} {version(package)}")

@@ -9,6 +9,7 @@ from blake3 import blake3
 from pajamas_eval.api.requests import AnyResult, Request, Response
 from pajamas_eval.api.results import Failure
 from pajamas_eval.api.runtime import Usage
+from pajamas_eval.errors import UsageError
 from pajamas_eval.questions.prepare import Question, QuestionSet, prompt_hash
 from pajamas_eval.results.document import AnswerRecord, AnswerSet
 from pajamas_eval.workers.disturbance import LEAST_DISTURBANCE, LostTime
@@ -102,7 +103,11 @@ class AnswerCollector:
         if thread.is_over or thread.missing or not _good(thread.results):
             return ()
         results = cast(list[Response], thread.results)
-        asked = self._questions[thread.question].next_round(thread.sample, results)
+        try:
+            asked = self._questions[thread.question].next_round(thread.sample, results)
+        except UsageError as error:
+            thread.results.append(Failure(str(error)))
+            return ()
         thread.is_over = not asked
         return asked
 
@@ -205,6 +210,9 @@ def _answer(question: Question, threads: Sequence[_Thread]) -> AnswerRecord:
         answer.later_prompts += [prompt_hash(request)[:16] for request in thread.later]
     if answer.error is None:
         score = question.score(answer.parts)
+        if isinstance(score, Failure):
+            answer.error = score.error
+            return answer
         answer.scores, answer.weights = dict(score.metrics), dict(score.weights)
         answer.prediction, answer.parsed = score.prediction, score.parsed
         answer.predictions = {

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from pajamas_eval.errors import WorkerDiedError, WorkerHungError
+from pajamas_eval.errors import RunError, WorkerDiedError, WorkerHungError
 from pajamas_eval.workers.worker import Worker
 
 _Answer = TypeVar("_Answer")
@@ -17,8 +17,8 @@ def call_workers(
 ) -> dict[str, _Answer]:
     """What each worker answers, by its label; one that dies is started again once.
 
-    Those that die again are added to `lost` with their last words: their models have failed, and
-    the others go on. Without the baseline there is nothing left to compare with.
+    Those that die again, or whose runtime fails, are added to `lost` with the reason: their models
+    have failed, and the others go on. Without the baseline there is nothing left to compare with.
     """
     answers = {}
     for worker in (w for w in workers if w.label not in lost):
@@ -28,7 +28,7 @@ def call_workers(
             except (WorkerDiedError, WorkerHungError):
                 worker.restart()
                 answers[worker.label] = (ask_again or ask)(worker)
-        except (WorkerDiedError, WorkerHungError) as error:
+        except RunError as error:
             if worker is workers[0]:
                 raise
             lost[worker.label] = str(error)

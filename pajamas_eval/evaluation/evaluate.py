@@ -18,6 +18,7 @@ from pajamas_eval.evaluation.model_runner import ModelRunner, Progress
 from pajamas_eval.evaluation.noise_floor import ONE_SHAPE, with_noise_floor
 from pajamas_eval.evaluation.recording import Recording
 from pajamas_eval.models.spec import ModelSpec
+from pajamas_eval.plugins import contained
 from pajamas_eval.questions.chat_template import ChatTemplate
 from pajamas_eval.questions.prepare import QuestionSet, prepare
 from pajamas_eval.results.document import (
@@ -177,18 +178,20 @@ def _question_sets(
     limit: int | None,
     chat: ChatTemplate | None,
 ) -> list[QuestionSet]:
-    return [
-        prepare(
-            benchmark,
-            data,
-            shots=config.shots,
-            limit=limit,
-            seed=config.seed,
-            chat=chat,
-            shuffled=config.until_decided,
-        )
-        for benchmark in benchmarks
-    ]
+    question_sets = []
+    for benchmark in benchmarks:
+        with contained(f"the benchmark {benchmark.name}"):
+            questions = prepare(
+                benchmark,
+                data,
+                shots=config.shots,
+                limit=limit,
+                seed=config.seed,
+                chat=chat,
+                shuffled=config.until_decided,
+            )
+        question_sets.append(questions)
+    return question_sets
 
 
 def _document(

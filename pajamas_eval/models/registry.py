@@ -8,14 +8,23 @@ import msgspec
 from pajamas_eval.api.options import RuntimeOptions
 from pajamas_eval.api.runtime import Runtime
 from pajamas_eval.errors import UsageError, suggestion
-from pajamas_eval.plugins import installed
+from pajamas_eval.plugins import Plugin, contained, installed
 
 RUNTIME_ALIASES = {"huggingface": "hf", "transformers": "hf"}
 
 
+def runtimes() -> dict[str, Plugin]:
+    """The installed runtimes by name; nothing is imported."""
+    found = installed("pajamas_eval.runtimes")
+    for alias, meant in RUNTIME_ALIASES.items():  # which are no names for plugins either
+        if alias in found and meant in found:
+            found[meant].ignored.append(found.pop(alias).title)
+    return found
+
+
 def runtime_names() -> list[str]:
     """Names of the installed runtimes; nothing is imported."""
-    return sorted(installed("pajamas_eval.runtimes"))
+    return list(runtimes())
 
 
 def check_runtime(name: str) -> None:
@@ -29,17 +38,16 @@ def check_runtime(name: str) -> None:
 
 
 def runtime_class(name: str) -> type[Runtime]:
-    """The runtime of that name or alias. Raises `UsageError`."""
+    """The runtime of that name or alias. Raises `UsageError`, also where it is broken."""
     check_runtime(name)
-    points = installed("pajamas_eval.runtimes")
-    runtime: type[Runtime] = points[RUNTIME_ALIASES.get(name, name)].load()
-    return runtime
+    return runtimes()[RUNTIME_ALIASES.get(name, name)].load(Runtime)
 
 
 def open_runtime(name: str, options: Mapping[str, object]) -> Runtime:
     """The runtime with its options checked. Raises `UsageError`."""
     runtime_type = runtime_class(name)
-    known = [field.name for field in msgspec.structs.fields(runtime_type.options_type)]
+    with contained(f"the {name} runtime"):
+        known = [field.name for field in msgspec.structs.fields(runtime_type.options_type)]
     for key in options:
         if key not in known:
             raise UsageError(

@@ -7,6 +7,7 @@ from pajamas_eval.api.options import overlaid
 from pajamas_eval.errors import MissingEngineError, UsageError
 from pajamas_eval.files import write_whole
 from pajamas_eval.models.registry import runtime_class, runtime_names
+from pajamas_eval.plugins import contained
 
 
 def mend(folder: Path) -> list[str]:
@@ -26,7 +27,12 @@ def mend(folder: Path) -> list[str]:
     said = []
     for name in runtime_names():
         try:
-            remedy = runtime_class(name).remedy(folder)
+            runtime = runtime_class(name)
+        except UsageError:  # a plugin that is broken is no obstacle
+            continue
+        try:
+            with contained(f"the {name} runtime"):
+                remedy = runtime.remedy(folder)
         except MissingEngineError:
             continue
         for key, value in remedy.items():

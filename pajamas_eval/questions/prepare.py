@@ -1,11 +1,11 @@
 """Turns a benchmark's docs into questions ready to be asked: prompts fixed, subset drawn."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import msgspec
+import numpy as np
 from blake3 import blake3
 
 from pajamas_eval.api.benchmark import SHOT_SEED, Benchmark, Conversation, Doc, Score
@@ -13,8 +13,10 @@ from pajamas_eval.api.data import DataSource
 from pajamas_eval.api.media import Prompt
 from pajamas_eval.api.metrics import check_values
 from pajamas_eval.api.requests import Request
-from pajamas_eval.api.results import Result
-from pajamas_eval.errors import UsageError
+from pajamas_eval.api.results import Failure, Result
+from pajamas_eval.api.validation import validate_statement
+from pajamas_eval.errors import PajamasError, UsageError, one_line
+from pajamas_eval.plugins import contained
 from pajamas_eval.questions.chat_template import ChatTemplate, Message
 from pajamas_eval.questions.rounds import ChatConversation, PlainConversation
 from pajamas_eval.statistics.subsets import nested_order
@@ -50,17 +52,33 @@ class Question:
         return tuple(request for thread in self.threads for request in thread)
 
     def next_round(self, sample: int, results: Sequence[Result]) -> tuple[Request, ...]:
-        """What to ask next of one sample, given the results of all its requests so far."""
-        requests = self._benchmark.rounds(self._doc, results, self._conversation)
-        return tuple(request.drawn(self._benchmark.sampling, sample) for request in requests)
+        """What to ask next of one sample, given the results of all its requests so far.
 
-    def score(self, results: Sequence[Result]) -> Score:
-        """Judges the results of all requests. Raises `UsageError` for values no metric has."""
-        score = self._benchmark.score(self._doc, results)
+        Raises:
+            UsageError: The benchmark's code fails.
+        """
+        with contained(f"{self._benchmark.name}, asked for the next round,"):
+            requests = self._benchmark.rounds(self._doc, results, self._conversation)
+            return tuple(request.drawn(self._benchmark.sampling, sample) for request in requests)
+
+    def score(self, results: Sequence[Result]) -> Score | Failure:
+        """Judges the results of all requests; a failure where that goes wrong for this doc.
+
+        Raises:
+            UsageError: The values are others than the benchmark's metrics are declared to have.
+        """
+        try:
+            said = self._benchmark.score(self._doc, results)
+            metrics = {name: _number(value) for name, value in said.metrics.items()}
+            said = replace(said, metrics=metrics)
+            score = validate_statement(Score, said, "the benchmark gave an invalid score")
+        except Exception as error:
+            reason = str(error) if isinstance(error, PajamasError) else one_line(error)
+            return Failure(f"{self._benchmark.name} could not score it: {reason}")
         where = f"{self._benchmark.name} {self.doc_id}"
         check_values(where, self._benchmark.metrics, score.metrics)
-        if any(not (math.isfinite(weight) and weight > 0) for weight in score.weights.values()):
-            raise UsageError(f"{where}: a weight is above 0 and finite, not {dict(score.weights)}")
+        if any(weight <= 0 for weight in score.weights.values()):
+            raise UsageError(f"{where}: a weight is above 0, not {dict(score.weights)}")
         return score
 
 
@@ -120,6 +138,7 @@ def prepare(
     docs = benchmark.docs(data)
     if not docs:
         raise UsageError(f"{benchmark.name} has no questions")
+    _refuse_odd(benchmark.name, docs)
     chosen = benchmark.choose_shots(data, docs, count, seed)
     indices: Sequence[int] = range(len(docs))
     if shuffled:
@@ -134,6 +153,18 @@ def prepare(
         available=len(docs),
         notes=(*benchmark.notes(docs), *_duplicates([docs[i] for i in indices])),
     )
+
+
+def _refuse_odd(name: str, docs: Sequence[Any]) -> None:
+    """Raises `UsageError` for docs that a result document could not hold, or would mix up."""
+    ids: set[str] = set()
+    for doc in docs:
+        texts = [doc.id, doc.cluster, *doc.tags]
+        odd = next((text for text in texts if not isinstance(text, str)), None)
+        if odd is not None or doc.id in ids:
+            what = f"two docs of the id {doc.id!r}" if odd is None else f"{odd!r} for a doc's text"
+            raise UsageError(f"the benchmark {name} is broken: it has {what}")
+        ids.add(doc.id)
 
 
 def _duplicates(docs: Sequence[Any]) -> list[str]:
@@ -160,7 +191,12 @@ def _question(
         messages = _messages(benchmark, doc, shots)
         prompt = Prompt(chat.render(messages), images)
         conversation, delimiter = ChatConversation(prompt, messages, chat), ""
-    requests = benchmark.requests(doc, prompt, delimiter)
+    requests, gold = benchmark.requests(doc, prompt, delimiter), benchmark.gold(doc)
+    if not requests or not isinstance(gold, str):
+        raise UsageError(
+            f"the benchmark {benchmark.name} is broken: it has "
+            f"{'a right answer that is no text' if requests else 'nothing to ask'} for {doc.id}"
+        )
     threads = tuple(
         tuple(request.drawn(benchmark.sampling, sample) for request in requests)
         for sample in range(benchmark.repeats)
@@ -170,7 +206,7 @@ def _question(
         doc_hash=_digest(msgspec.to_builtins(doc)),
         prompt_hash=prompt_hash(*(request for thread in threads for request in thread)),
         tags=doc.tags,
-        gold=benchmark.gold(doc),
+        gold=gold,
         cluster=doc.cluster,
         threads=threads,
         _benchmark=benchmark,
@@ -200,6 +236,11 @@ def _messages(benchmark: Benchmark[Any], doc: Any, shots: Sequence[Any]) -> list
         messages.append({"role": "assistant", "content": benchmark.answer(shot)})
     messages.append({"role": "user", "content": benchmark.question(doc)})
     return messages
+
+
+def _number(value: Any) -> Any:
+    """A truth value, which JSON tells from numbers, as one."""
+    return float(value) if isinstance(value, bool | np.bool_) else value
 
 
 def _digest(value: object) -> str:

@@ -4,7 +4,8 @@ import subprocess
 from multiprocessing.connection import Connection
 
 from pajamas_eval.api.identity import Engine
-from pajamas_eval.errors import PajamasError
+from pajamas_eval.api.validation import validate_statement
+from pajamas_eval.errors import PajamasError, one_line
 from pajamas_eval.models.registry import runtime_class
 from pajamas_eval.workers.process_group import ProcessGroup, how_it_ended
 
@@ -36,6 +37,9 @@ def installed_engine(name: str) -> Engine | str:
 
 def _report_engine(connection: Connection, name: str) -> None:
     try:
-        connection.send(runtime_class(name).engine())
+        engine = validate_statement(
+            Engine, runtime_class(name).engine(), "it gave an invalid engine"
+        )
+        connection.send(engine)
     except Exception as error:
-        connection.send(str(error) if isinstance(error, PajamasError) else repr(error))
+        connection.send(str(error) if isinstance(error, PajamasError) else one_line(error))

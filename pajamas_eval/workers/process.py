@@ -10,15 +10,19 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pajamas_eval.api.answer_key import answer_key, fingerprint
+from pajamas_eval.api.architecture import ArchitectureFacts
 from pajamas_eval.api.hidden_states import HiddenStates
+from pajamas_eval.api.identity import Identity, Settings
 from pajamas_eval.api.requests import Request
-from pajamas_eval.api.runtime import Runtime, TextRuntime, Usage
+from pajamas_eval.api.runtime import Capabilities, Runtime, TextRuntime, Usage
+from pajamas_eval.api.validation import of_type, validate_place, validate_statement
 from pajamas_eval.errors import (
     OutOfMemoryError,
     PajamasError,
     RunError,
     UsageError,
     WorkerDiedError,
+    one_line,
 )
 from pajamas_eval.models.registry import open_runtime
 from pajamas_eval.models.spec import ModelSpec
@@ -28,7 +32,7 @@ from pajamas_eval.workers.messages import Finished, Loaded, Opened, Readings
 from pajamas_eval.workers.outbox import Outbox
 
 STDERR_TAIL = 2000
-"""Bytes of an engine's last words shown when it dies, and characters of an error of its own."""
+"""Bytes of an engine's last words shown when it dies."""
 
 HEARTBEAT_SECONDS = 1.0
 """How often, at most, a worker that has no results to send says that it is alive."""
@@ -40,9 +44,7 @@ def serve(connection: Connection, spec: ModelSpec, timeout: float) -> None:
     try:
         runtime = open_runtime(spec.runtime, spec.options)
         outbox = Outbox(connection, min(HEARTBEAT_SECONDS, timeout / 4))
-        settings = runtime.settings if isinstance(runtime, TextRuntime) else None
-        key, architecture = answer_key(runtime), runtime.architecture()
-        connection.send(Opened(settings, runtime.capabilities, key, architecture))
+        connection.send(_opened(runtime))
         while True:
             method, argument = connection.recv()
             if method == "tokenize":
@@ -55,7 +57,11 @@ def serve(connection: Connection, spec: ModelSpec, timeout: float) -> None:
                 _limit_context(runtime, argument)
                 started = time.perf_counter()
                 identity = runtime.load()
-                connection.send(Loaded(identity, time.perf_counter() - started))
+                seconds = time.perf_counter() - started
+                identity = validate_statement(
+                    Identity, identity, "the runtime gave an invalid identity"
+                )
+                connection.send(Loaded(identity, seconds))
             elif method == "hidden_states":
                 _show_hidden_states(connection, outbox, runtime, argument)
             else:
@@ -63,12 +69,32 @@ def serve(connection: Connection, spec: ModelSpec, timeout: float) -> None:
     except (EOFError, BrokenPipeError, ConnectionError, KeyboardInterrupt):
         return  # the parent is gone or has closed the pipe
     except (MemoryError, OutOfMemoryError) as error:
-        connection.send(WorkerDiedError(f"the worker process ran out of memory ({_line(error)})"))
+        connection.send(
+            WorkerDiedError(f"the worker process ran out of memory ({one_line(error)})")
+        )
     except PajamasError as error:
         connection.send(_portable(error))
     except Exception as error:
         traceback.print_exc()
-        connection.send(RunError(_line(error)))
+        connection.send(RunError(one_line(error)))
+
+
+def _opened(runtime: Runtime) -> Opened:
+    """What the runtime says of the model before it is loaded."""
+    settings = None
+    if isinstance(runtime, TextRuntime):
+        settings = validate_statement(
+            Settings, runtime.settings, "the runtime gave invalid settings"
+        )
+    capabilities = runtime.capabilities
+    if not isinstance(capabilities, Capabilities):
+        raise RunError(f"the runtime gave invalid capabilities: {of_type(capabilities)}")
+    architecture = runtime.architecture()
+    if architecture is not None:
+        architecture = validate_statement(
+            ArchitectureFacts, architecture, "the runtime gave an invalid architecture"
+        )
+    return Opened(settings, capabilities, answer_key(runtime), architecture)
 
 
 def _tokens(runtime: Runtime, requests: Sequence[Request]) -> list[list[int]]:
@@ -98,23 +124,18 @@ def _portable(error: PajamasError) -> PajamasError:
     return UsageError(str(error)) if isinstance(error, UsageError) else RunError(str(error))
 
 
-def _line(error: Exception) -> str:
-    """An error in one line; its text may be empty, or as long as it likes."""
-    name, text = type(error).__name__, str(error).strip()
-    return f"{name}: {text.splitlines()[0]}"[:STDERR_TAIL] if text else name
-
-
 def _answer(outbox: Outbox, runtime: Runtime, requests: Sequence[Request]) -> None:
     runtime.usage = Usage()
     before = read_clocks()
     runtime.heartbeat = outbox.heartbeat  # type: ignore[method-assign]
     try:
         for answer in runtime.answer(requests):
-            outbox.put(answer)
+            outbox.put(validate_place(answer, len(requests), runtime.name))
     finally:  # what came before an error is no less true
         outbox.flush()
-    memory = peak_memory_bytes() + runtime.usage.device_memory_bytes
-    outbox.finish(Finished(runtime.usage, memory, lost_time(before, read_clocks())))
+    usage = validate_statement(Usage, runtime.usage, "the runtime gave an invalid usage")
+    memory = peak_memory_bytes() + usage.device_memory_bytes
+    outbox.finish(Finished(usage, memory, lost_time(before, read_clocks())))
 
 
 def _show_hidden_states(
