@@ -22,8 +22,8 @@ from pajamas_eval.workers.memory import peak_memory_bytes
 from pajamas_eval.workers.messages import Finished, Loaded, Opened, Readings
 from pajamas_eval.workers.outbox import Outbox
 
-STDERR_TAIL = 2000
-"""Bytes of an engine's last words shown when it dies, and characters of an error of its own."""
+LONGEST_ERROR = 2000
+"""Characters of an engine's error."""
 
 HEARTBEAT_SECONDS = 1.0
 """How often, at most, a worker that has no results to send says that it is alive."""
@@ -93,7 +93,7 @@ def _portable(error: PajamasError) -> PajamasError:
 def _line(error: Exception) -> str:
     """An error in one line; its text may be empty, or as long as it likes."""
     name, text = type(error).__name__, str(error).strip()
-    return f"{name}: {text.splitlines()[0]}"[:STDERR_TAIL] if text else name
+    return f"{name}: {text.splitlines()[0]}"[:LONGEST_ERROR] if text else name
 
 
 def _answer(outbox: Outbox, runtime: Runtime, requests: Sequence[Request]) -> None:
