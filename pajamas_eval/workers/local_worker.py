@@ -10,8 +10,9 @@ from pajamas_eval.api.hidden_states import HiddenStates, Observer
 from pajamas_eval.api.requests import AnyResult, Request
 from pajamas_eval.errors import PajamasError, RunError, WorkerDiedError, WorkerHungError
 from pajamas_eval.models.spec import ModelSpec
+from pajamas_eval.workers.last_words import last_words, why_it_died
 from pajamas_eval.workers.messages import Finished, Loaded, Opened, Readings
-from pajamas_eval.workers.process import STDERR_TAIL, serve
+from pajamas_eval.workers.process import serve
 from pajamas_eval.workers.process_group import ProcessGroup, how_it_ended
 from pajamas_eval.workers.worker import TIMEOUT_SECONDS
 
@@ -36,7 +37,8 @@ class LocalWorker:
 
         Args:
             spec: The model.
-            log: File that what the engine prints is appended to; a temporary one by default.
+            log: File that what the engine prints is appended to; by default one without a name,
+                of which nothing is left.
             timeout: Seconds that it may be silent while it answers, and that it may leave what is
                 sent to it unread.
 
@@ -46,32 +48,32 @@ class LocalWorker:
         self.spec = spec
         self.label = spec.label
         self._timeout = timeout
-        self._temporary = log is None
-        if log is None:
-            handle, name = tempfile.mkstemp(prefix="pajamas-eval-", suffix=".log")
-            os.close(handle)
-            log = Path(name)
         self.log = log
         self._opened: Opened | None = None
+        try:
+            # Engines chat; the terminal belongs to the report.
+            self._output = log.open("a+b") if log else tempfile.TemporaryFile()  # noqa: SIM115
+        except OSError as error:
+            raise RunError(f"{self.label}: cannot write what its engine prints: {error}") from None
         self._process = self._start()
 
     def _start(self) -> ProcessGroup:
         self._busy = True  # opening the model
+        self._log_start = os.fstat(self._output.fileno()).st_size
         try:
-            with self.log.open("ab") as log:  # engines chat; the terminal belongs to the report
-                return ProcessGroup(
-                    serve,
-                    self.spec,
-                    self._timeout,
-                    output=log,
-                    timeout=self._timeout,
-                    environment={} if "OMP_WAIT_POLICY" in os.environ else SPIN_LITTLE,
-                )
+            return ProcessGroup(
+                serve,
+                self.spec,
+                self._timeout,
+                output=self._output,
+                timeout=self._timeout,
+                environment={} if "OMP_WAIT_POLICY" in os.environ else SPIN_LITTLE,
+            )
         except OSError as error:
-            self._remove_log()
+            self._close_log()
             raise RunError(f"{self.label}: no worker process can be started: {error}") from None
         except BaseException:
-            self._remove_log()
+            self._close_log()
             raise
 
     def open(self) -> Opened:
@@ -139,7 +141,7 @@ class LocalWorker:
     def close(self) -> None:
         """Ends the process and all that it started; a log that says nothing is removed."""
         self._end()
-        self._remove_log()
+        self._close_log()
 
     def _end(self) -> None:
         if not self._busy:
@@ -147,8 +149,9 @@ class LocalWorker:
             self._process.wait(0.1)
         self._process.end()
 
-    def _remove_log(self) -> None:
-        if self._temporary or (self.log.exists() and not self.log.stat().st_size):
+    def _close_log(self) -> None:
+        self._output.close()
+        if self.log and self.log.exists() and not self.log.stat().st_size:
             self.log.unlink(missing_ok=True)
 
     def _refuse_changed(self, former: str | None, digest: str | None) -> None:
@@ -188,10 +191,10 @@ class LocalWorker:
             self._process.end()
             raise WorkerDiedError(
                 f"{self.label}: the worker process sent what cannot be read "
-                f"({type(error).__name__}) and was killed{self._tail()}"
+                f"({type(error).__name__}) and was killed{last_words(self._output.fileno())}"
             ) from None
         if isinstance(message, WorkerDiedError):
-            raise WorkerDiedError(f"{self.label}: {message}{self._tail()}")
+            raise WorkerDiedError(f"{self.label}: {message}{last_words(self._output.fileno())}")
         if isinstance(message, PajamasError):
             raise type(message)(f"{self.label}: {message}")
         return message
@@ -200,19 +203,11 @@ class LocalWorker:
         self._process.end()
         return WorkerHungError(
             f"{self.label}: the worker process {what} for {seconds:g} seconds "
-            f"and was killed{self._tail()}"
+            f"and was killed{last_words(self._output.fileno())}"
         )
 
     def _last_words(self) -> str:
         how = how_it_ended(self._process.wait(5))
         self._process.end()  # where it is still there, what it does is of no use
-        return f"{self.label}: the worker process died ({how}){self._tail()}"
-
-    def _tail(self) -> str:
-        try:
-            with self.log.open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - STDERR_TAIL))
-                tail = log.read().decode("utf-8", "replace").strip()
-        except OSError:
-            tail = ""
-        return f"; it last said:\n{tail}" if tail else ""
+        why = why_it_died(self._output.fileno(), self._log_start)
+        return f"{self.label}: the worker process died ({how}){why}"

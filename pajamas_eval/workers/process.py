@@ -31,9 +31,6 @@ from pajamas_eval.workers.memory import peak_memory_bytes
 from pajamas_eval.workers.messages import Finished, Loaded, Opened, Readings
 from pajamas_eval.workers.outbox import Outbox
 
-STDERR_TAIL = 2000
-"""Bytes of an engine's last words shown when it dies."""
-
 HEARTBEAT_SECONDS = 1.0
 """How often, at most, a worker that has no results to send says that it is alive."""
 

@@ -121,7 +121,8 @@ def test_what_is_no_answer_is_not_stored_and_asked_again(
 # -- a model that fails: the others go on, and what it answered stays ------------------------------
 
 DEATHS = {
-    "abort": "the worker process died (killed by SIGABRT); it last said:\nggml.c:1234: GGML_ASSERT",
+    "abort": "abort: the worker process died (killed by SIGABRT): "
+    "ggml.c:1234: GGML_ASSERT(everything) failed",
     "killed": "died (killed by SIGKILL, as the system does when memory runs out)",
     "real_time_signal": "the worker process died (killed by signal 40)",
     "exit": "the worker process died (exit code 7)",
@@ -273,7 +274,11 @@ def test_one_that_dies_once_when_it_is_opened_is_opened_again(place: Place) -> N
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("open_abort", "Error: m: the worker process died (killed by SIGABRT); it last said:\n"),
+        (
+            "open_abort",
+            "Error: m: the worker process died (killed by SIGABRT): "
+            "ggml.c:1234: GGML_ASSERT(everything) failed\n",
+        ),
         ("open_exception", "Error: m: RuntimeError: the kernel is �[31mred�[0m\n"),
         ("open_unsayable", "Error: m: RuntimeError: ��xxx"),
     ],

@@ -289,8 +289,10 @@ _FAULTS |= {
 
 @_fault
 def abort(runtime: FaultyRuntime, requests: Sequence[Request], i: int) -> Answers:
-    """As ggml does where an assertion does not hold."""
+    """As ggml does where an assertion does not hold, with the stack that a debugger prints."""
     os.write(2, b"ggml.c:1234: GGML_ASSERT(everything) failed\n")
+    for number in range(70):
+        os.write(2, b"#%d  0x00007f25 in ggml_compute_%d () from libggml.so\n" % (number, number))
     os.abort()
     yield
 
