@@ -79,6 +79,16 @@ def _all_of(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _C
     return add
 
 
+timeout_option = click.option(
+    "--timeout",
+    type=Number(0, 1_000_000, min_open=True),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long an engine may give no heartbeat before it is taken to hang.",
+)
+
+
 def run_options(
     limit: int | None = None, benchmarks: str | None = None
 ) -> Callable[[_Command], _Command]:
@@ -105,14 +115,7 @@ def run_options(
         ),
         _question_options,
         _place_options,
-        click.option(
-            "--timeout",
-            type=Number(0, 1_000_000, min_open=True),
-            default=300.0,
-            show_default=True,
-            metavar="SECONDS",
-            help="How long an engine may give no heartbeat before it is taken to hang.",
-        ),
+        timeout_option,
     )
 
 

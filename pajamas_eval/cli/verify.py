@@ -1,11 +1,15 @@
 """`verify`: whether two files hold one model."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pajamas_eval.cli.options import MODEL_HELP, Number
+from pajamas_eval.cli.options import MODEL_HELP, timeout_option
 from pajamas_eval.errors import UsageError
+
+if TYPE_CHECKING:
+    from pajamas_eval.identity.layers import LayerComparison
 
 PARTED = 1
 """Exit code where a variant is not the baseline's model."""
@@ -31,14 +35,7 @@ PARTED = 1
     show_default=True,
     help="How the result is printed.",
 )
-@click.option(
-    "--timeout",
-    type=Number(0, 1_000_000, min_open=True),
-    default=300.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long an engine may give no heartbeat before it is taken to hang.",
-)
+@timeout_option
 @click.pass_context
 def verify(
     context: click.Context,
@@ -54,26 +51,32 @@ def verify(
         raise click.UsageError("say what to verify: --layers")
     if len(models) < 2:
         raise click.UsageError("verify --layers needs two models or more, the baseline first")
-    import msgspec
-    from rich.console import Console
-
-    from pajamas_eval.cli.output import output_console
-    from pajamas_eval.identity.layer_run import compare_layers, default_text
-    from pajamas_eval.models.spec import parse_specs
-    from pajamas_eval.report.terminal.layers import show_layers
-    from pajamas_eval.report.terminal.progress import progress_for
-
-    read = default_text() if text is None else _text(text)
-    progress = progress_for(Console(stderr=True, emoji=False))
-    found = compare_layers(parse_specs(models), read, progress.step, timeout)
+    found = _compared(models, text, timeout)
     if output == "json":
+        import msgspec
+
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
+        from pajamas_eval.cli.output import output_console
+        from pajamas_eval.report.terminal.layers import show_layers
+
         console = output_console()
         for comparison in found:
             show_layers(comparison, console)
     if any(comparison.partings for comparison in found):
         context.exit(PARTED)
+
+
+def _compared(models: tuple[str, ...], text: str | None, timeout: float) -> "list[LayerComparison]":
+    from rich.console import Console
+
+    from pajamas_eval.identity.layer_run import compare_layers, default_text
+    from pajamas_eval.models.spec import parse_specs
+    from pajamas_eval.report.terminal.progress import progress_for
+
+    read = default_text() if text is None else _text(text)
+    progress = progress_for(Console(stderr=True, emoji=False))
+    return compare_layers(parse_specs(models), read, progress.step, timeout)
 
 
 def _text(given: str) -> str:

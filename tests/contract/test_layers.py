@@ -233,8 +233,11 @@ def test_rows_of_queries_and_keys_left_in_their_order(models: Models, tmp_path: 
 
 
 @pytest.mark.parametrize("kind", ["q8_0", "q4_k_m", "mlx"])
-def test_a_wrong_rope_base_is_named_at_few_bits(kind: str, original: Path, tmp_path: Path) -> None:
+def test_a_wrong_rope_base_is_named_at_few_bits(
+    kind: str, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a trained model, whose attention looks far: random ones look anywhere."""
+    monkeypatch.syspath_prepend(str(original.parent))
     from make_variants import convert_mlx, quantize_gguf
 
     folder = edited(original, tmp_path / "faulty", rope_base(1000.0))
