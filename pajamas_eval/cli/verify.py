@@ -1,5 +1,6 @@
 """`verify`: whether two files hold one model."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,12 +81,13 @@ def _compared(models: tuple[str, ...], text: str | None, timeout: float) -> "lis
 
 
 def _text(given: str) -> str:
-    """The text itself, or that of the file that it names."""
-    file = Path(given)
+    """The text itself, or that of the file that it names; a single word must be a file's name."""
+    if not given.strip():
+        raise UsageError("--text is empty")
+    if len(given.split()) > 1 and not os.path.isfile(given):
+        return given
     try:
-        if len(given.split()) > 1 and not file.is_file():
-            return given
-        return file.read_text("utf-8")
+        return Path(given).read_text("utf-8")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UsageError(f"--text {given[:200]}: {reason}") from None
