@@ -81,6 +81,16 @@ def all_of(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Co
     return add
 
 
+timeout_option = click.option(
+    "--timeout",
+    type=Number(0, 1_000_000, min_open=True),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long an engine may give no heartbeat before it is taken to hang.",
+)
+
+
 def run_options(
     limit: int | None = None, benchmarks: str | None = None
 ) -> Callable[[_Command], _Command]:
@@ -107,14 +117,7 @@ def run_options(
         ),
         _question_options,
         _place_options,
-        click.option(
-            "--timeout",
-            type=Number(0, 1_000_000, min_open=True),
-            default=300.0,
-            show_default=True,
-            metavar="SECONDS",
-            help="How long an engine may give no heartbeat before it is taken to hang.",
-        ),
+        timeout_option,
     )
 
 

@@ -1,12 +1,13 @@
 """`verify`: what is inside a model's file, and whether others hold the same model."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pajamas_eval.cli.options import MODEL_HELP, Number, all_of
+from pajamas_eval.cli.options import MODEL_HELP, all_of, timeout_option
 from pajamas_eval.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,14 +29,7 @@ _layer_options = all_of(
         metavar="FILE_OR_TEXT",
         help="What they read with --layers; a text of a thousand tokens by default.",
     ),
-    click.option(
-        "--timeout",
-        type=Number(0, 1_000_000, min_open=True),
-        default=300.0,
-        show_default=True,
-        metavar="SECONDS",
-        help="How long an engine may give no heartbeat with --layers before it is taken to hang.",
-    ),
+    timeout_option,
 )
 
 
@@ -147,12 +141,13 @@ def _compare_layers(models: tuple[str, ...], text: str | None, output: str, time
 
 
 def _text(given: str) -> str:
-    """The text itself, or that of the file that it names."""
-    file = Path(given)
+    """The text itself, or that of the file that it names; a single word must be a file's name."""
+    if not given.strip():
+        raise UsageError("--text is empty")
+    if len(given.split()) > 1 and not os.path.isfile(given):
+        return given
     try:
-        if len(given.split()) > 1 and not file.is_file():
-            return given
-        return file.read_text("utf-8")
+        return Path(given).read_text("utf-8")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UsageError(f"--text {given[:200]}: {reason}") from None

@@ -18,7 +18,15 @@ from pajamas_eval.identity.states import Difference
 
 GROWTH = 4.0
 """Median over the layers of how often the error at a text's end is that at its beginning. Honest
-variants have at most 2.4 (the demo model at 4 bits), a rope base of a tenth at 8 bits has 11."""
+variants have at most 2.3 (the demo model at 4 bits); a rope base of a tenth has 9 (SmolLM2 at 8
+bits) and 7 (the demo model at 4 bits)."""
+
+ROTATION = 5.0
+"""The same where it points to the rotation: a wrong base has 7 and more (4 to 5 at MLX's 4 bits), a
+wrong linear scaling 5.6, and rows of queries and keys in the wrong order have 3.7 to 4.2."""
+
+SAME_START = 1.5
+"""How many times later one layer may start to be off than another, where both have one window."""
 
 LEAST_GROWN = 3.0
 """How often rounding's relative error one must be for its growth to count: of errors of 1e-6, what
@@ -172,7 +180,7 @@ def find_partings(places: Sequence[PlaceRecord], rounding: float) -> list[Partin
             place=place,
             layers=[r.layer for r in records if r.layer is not None],
             of_layers=counts[place],
-            cause=Counter(_cause(r, grown) for r in records).most_common(1)[0][0],
+            cause=_cause(records),
             first=records[0],
             worst=max(records, key=lambda r: r.error),
             growth=_median([r.growth for r in records]),
@@ -200,18 +208,28 @@ def _grown(
     return {(r.place, r.layer): r for r in seen if (r.growth or 0) >= LAYER_GROWTH}
 
 
-def _cause(record: PlaceRecord, grown: Mapping[tuple[Place, int | None], PlaceRecord]) -> Cause:
+def _cause(records: Sequence[PlaceRecord]) -> Cause:
+    """What most of a place's layers point to."""
+    cause = Counter(map(_shape, records)).most_common(1)[0][0]
+    starts = [r.starts_at for r in records if r.starts_at is not None]
+    if cause is Cause.LATE and max(starts) > SAME_START * min(starts):
+        cause = Cause.FIRST_TOKEN_RIGHT
+    growth = _median([r.growth for r in records])
+    if cause is Cause.FIRST_TOKEN_RIGHT and growth is not None and growth >= ROTATION:
+        return Cause.GROWS
+    return cause
+
+
+def _shape(record: PlaceRecord) -> Cause:
     if not np.isfinite(record.error):
         return Cause.NOT_NUMBERS
     if record.scaled_error < CLOSE * record.error:
         return Cause.FACTOR
     if record.starts_at is not None:
         return Cause.LATE
-    early = record.early_error
-    if (record.place, record.layer) in grown and early is not None and early <= record.limit:
-        return Cause.GROWS
+    mixes_tokens = record.place in (Place.ATTENTION, Place.OUTPUT)
     first = record.first_token_error
-    if first is not None and first <= record.limit and record.place is not Place.FEED_FORWARD:
+    if mixes_tokens and first is not None and first <= record.limit:
         return Cause.FIRST_TOKEN_RIGHT
     return Cause.EVERYWHERE
 

@@ -103,7 +103,10 @@ class _Probe:
                 )
             parts.append(find_parts(states, output, tensors))
             states = output
-        return embedding, parts
+        # A layer that overflows proves nothing: its tensors have the names that another's have.
+        known = next((pair for pair in parts if pair), [])
+        finite = [np.isfinite(self._seen[layer][OUTPUT]).all() for layer in range(count)]
+        return embedding, [p if ok else known for p, ok in zip(parts, finite, strict=True)]
 
 
 class _Guide:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from pajamas_eval.api.digest import digest_of
+from pajamas_eval.api.hidden_states import HiddenStates, Observer, Place
 from pajamas_eval.api.identity import Engine, Identity, Settings
 from pajamas_eval.api.requests import AnyResult as Result
 from pajamas_eval.api.requests import (
@@ -137,6 +138,15 @@ class FaultyRuntime(TextRuntime):
             device="CPU",
             versions=self.engine().versions,
         )
+
+    def hidden_states(self, tokens: Sequence[int], observe: Observer) -> None:
+        """Each place has one more than the one before it, and may fail in the middle."""
+        states = np.repeat(np.asarray(tokens, np.float32)[:, None], 4, axis=1)
+        for place in (Place.EMBEDDING, Place.OUTPUT, Place.LOGITS):
+            layer = 0 if place is Place.OUTPUT else None
+            instead = observe(HiddenStates(place, layer, states))
+            states = (states if instead is None else instead) + 1
+            self._stage("states_")
 
     def tokenize(self, requests: Sequence[Request]) -> Iterator[TokenPair]:
         """Characters are tokens."""

@@ -15,11 +15,63 @@ from typing import Any
 import pytest
 from nursery import PROMPTS, Nursery, alive, ready
 
+from pajamas_eval.api.hidden_states import HiddenStates, Place
 from pajamas_eval.api.requests import GenerationResult
+from pajamas_eval.api.runtime import Runtime
 from pajamas_eval.errors import RunError, UsageError, WorkerDiedError, WorkerHungError
 from pajamas_eval.workers import local_worker as worker_module
 from pajamas_eval.workers import process_group
 from pajamas_eval.workers.messages import Finished
+
+
+def test_it_shows_hidden_states_and_goes_on_from_what_it_is_given(start: Nursery) -> None:
+    worker = ready(start())
+    seen: list[HiddenStates] = []
+
+    def observe(states: HiddenStates) -> Any:
+        seen.append(states)
+        return states.array * 10 if states.place is Place.EMBEDDING else None
+
+    worker.hidden_states([1, 2, 3], observe)
+    places = [(s.place, s.layer) for s in seen]
+    assert places == [(Place.EMBEDDING, None), (Place.OUTPUT, 0), (Place.LOGITS, None)]
+    assert [s.array[:, 0].tolist() for s in seen] == [[1, 2, 3], [11, 21, 31], [12, 22, 32]]
+    assert seen[0].array.shape == (3, 4)
+    assert len(list(worker.answer(PROMPTS[:1]))) > 0  # it is as ready as before
+
+
+def test_a_large_text_comes_through_whole(start: Nursery) -> None:
+    worker, shapes = ready(start()), []
+    worker.hidden_states([7] * 1_000_000, lambda states: shapes.append(states.array.shape))
+    assert shapes == [(1_000_000, 4)] * 3
+
+
+@pytest.mark.parametrize("fault", ["killed", "hang", "exception", "out_of_memory"])
+def test_it_fails_in_the_middle_of_its_hidden_states(start: Nursery, fault: str) -> None:
+    worker = ready(start(fault=f"states_{fault}", timeout=1))
+    kinds = {"hang": WorkerHungError, "exception": RunError}
+    with pytest.raises(kinds.get(fault, WorkerDiedError)):
+        worker.hidden_states([1, 2, 3], lambda states: None)
+
+
+def test_an_observer_that_raises_leaves_a_worker_that_can_be_closed(start: Nursery) -> None:
+    worker = ready(start())
+
+    def observe(states: HiddenStates) -> Any:
+        raise UsageError("of another width")
+
+    with pytest.raises(UsageError, match="of another width"):
+        worker.hidden_states([1, 2, 3], observe)
+    worker.close()
+
+
+def test_a_runtime_that_shows_no_hidden_states_says_so(start: Nursery) -> None:
+    from faulty_runtime import FaultyOptions, FaultyRuntime
+
+    start.spec()
+    runtime = FaultyRuntime(FaultyOptions(path=str(start.folder / "m.bin")))
+    with pytest.raises(UsageError, match="the faulty runtime does not show hidden states"):
+        Runtime.hidden_states(runtime, [1, 2, 3], lambda states: None)
 
 
 def test_it_answers(start: Nursery) -> None:

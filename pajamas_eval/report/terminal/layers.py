@@ -21,7 +21,7 @@ def show_layers(found: LayerComparison, console: Console) -> None:
     parted = {(p.place, n) for p in found.partings for n in p.layers or none}
     layers = [number for number in found.drift if number >= 0]
     rows: list[int | None] = [None, *layers, None]
-    labels = ["embedding", *(f"layer {n}" for n in layers), "logits"]
+    labels = ["embedding", *map(str, layers), "logits"]
 
     def cells(place: Place, form: str) -> list[str]:
         keys: list[tuple[Place, int | None] | None] = [
@@ -45,7 +45,7 @@ def show_layers(found: LayerComparison, console: Console) -> None:
             f"{BY_ITSELF}\nerror", ["" if d is None else figure(d) for d in drift], Form.NARROW
         )
 
-    show_table(title(found), "place", labels, columns, console)
+    show_table(title(found), "layer", labels, columns, console)
     for line in conclusions(found):
         say(line, console)
 

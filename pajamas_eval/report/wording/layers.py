@@ -114,7 +114,7 @@ def _points_to(parting: Parting) -> str:
             start = parting.first.starts_at
             text = (
                 f"All is right before token {start} and wrong from there: a sliding window of "
-                f"{start} tokens was left out or added, or a rope scaling that begins there."
+                f"about {start} tokens was left out or added, or a rope scaling begins there."
             )
         case Cause.GROWS:
             text = (
