@@ -80,9 +80,9 @@ def test_a_text_that_is_no_text(variants: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_not_said() -> None:
-    result = run("verify", "a.gguf")
+    result = run("verify", "a.gguf", "--text", "some words")
     assert result.returncode == 2
-    assert "say what to verify: --layers" in result.stderr
+    assert "--text is what the models read with --layers" in result.stderr
     result = run("verify", "--layers", "a.gguf")
     assert result.returncode == 2
     assert "needs two models or more, the baseline first" in result.stderr
