@@ -106,7 +106,8 @@ class AnswerSet(Record):
         batching: How much was run at once, in words.
         batch_digest: Of what was run together: with equal ones, an engine on the same machine gives
             the same bits. Empty where some of the responses were stored before.
-        cached_responses: Those that an earlier run had stored; the costs are those of the others.
+        cached_responses: Those that other runs stored, before or meanwhile; the costs are those of
+            the rest.
         reading_digests: How the model reads each request of the first round of all questions,
             asked or not: with equal ones, two models read it alike. Empty where that is unknown.
     """
