@@ -94,6 +94,12 @@ def last_error() -> str:
     return ERRORS[0] if ERRORS else "it gave no reason"
 
 
+def lacks_memory() -> bool:
+    """Whether the last call failed for want of it, as far as llama.cpp gave a reason."""
+    said = " ".join(ERRORS).lower()
+    return not said or "alloc" in said or "memory" in said
+
+
 @cache
 def llama() -> ModuleType:
     """The low-level API, its log caught."""

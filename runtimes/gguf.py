@@ -24,6 +24,7 @@ from pajamas_eval.runtimes._llama_cpp import (
     TokenBatch,
     build,
     has_state,
+    lacks_memory,
     last_error,
     llama,
     llama_version,
@@ -90,6 +91,11 @@ class GgufRuntime(TokenRuntime):
 
     def __init__(self, options: GgufOptions) -> None:
         super().__init__(options)
+        if options.cache_type == "q8_0" and options.flash_attention is False:
+            raise UsageError(
+                "cache_type=q8_0 needs flash attention, without which llama.cpp computes with no "
+                "quantized V cache; leave flash_attention=false out, or take cache_type=f16"
+            )
         self._llama = llama()
         self._files = parts_of(Path(options.path))
         self._context: Any = None
@@ -337,7 +343,12 @@ class GgufRuntime(TokenRuntime):
         self._cells, self._streams = size, streams
         if not self._context:
             self._cells, self._memory, self._held = 0, None, np.empty(0, np.int32)
-            raise OutOfMemoryError(f"no room for a context of {size} tokens: {last_error()}")
+            if lacks_memory():
+                raise OutOfMemoryError(f"no room for a context of {size} tokens: {last_error()}")
+            raise UsageError(
+                f"{self.options.path}: llama.cpp makes no context with these options: "
+                f"{last_error()}"
+            )
         self._memory = self._llama.llama_get_memory(self._context)
         self._held = np.empty(0, np.int32)
         self.device_memory_bytes()

@@ -28,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         eos_token: Text of the end token, empty if there is none.
         end_tokens: Texts of all tokens that end a text that is generated.
         chat_template: The model's own Jinja template, if it has one.
+        notes: What a reader should know of options that could not be followed.
     """
 
     context_length: int | None
@@ -36,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     eos_token: str = ""
     end_tokens: tuple[str, ...] = ()
     chat_template: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

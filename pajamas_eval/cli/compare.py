@@ -119,7 +119,7 @@ def _compare_stored(
 
     path = store or default_path()
     check_outputs([json_file], files_of_store(path))
-    with Store.open(path, create=False) as opened:
+    with Store.open(path, create=False, only_read=True) as opened:
         documents = stored_documents(opened, models)
     config = RunConfig(
         margins=margins, confidence=confidence, allow_different_models=allow_different_models

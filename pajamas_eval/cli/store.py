@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def _opened(path: Path | None) -> "Iterator[Store]":
+def _opened(path: Path | None, *, only_read: bool = True) -> "Iterator[Store]":
     from pajamas_eval.store import Store, default_path
 
-    with Store.open(path or default_path(), create=False) as store:
+    with Store.open(path or default_path(), create=False, only_read=only_read) as store:
         yield store
 
 
@@ -53,7 +53,7 @@ def prune(older_than: float | None, model: str | None, store: Path | None) -> No
     from pajamas_eval.store import prune
 
     age = None if older_than is None else timedelta(days=older_than)
-    with _opened(store) as opened:
+    with _opened(store, only_read=False) as opened:
         removed = prune(opened, older_than=age, model=model)
         logs = list(log_folder(opened).glob("run*.log"))  # before the runs: none is newer than they
         left = {f"run{run.id}-" for run in opened.runs.all()}

@@ -43,7 +43,7 @@ class AnswerCollector:
     """Puts the results of one benchmark, which come in any order, together into answers.
 
     Attributes:
-        cached_responses: Responses that were stored before.
+        cached_responses: Responses that other runs stored, before or meanwhile.
     """
 
     def __init__(self, questions: QuestionSet, readings: Readings) -> None:

@@ -1,5 +1,6 @@
 """One model that is asked questions: loaded when it first has to answer, its answers kept."""
 
+import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
@@ -19,6 +20,12 @@ from pajamas_eval.workers.worker import Worker
 
 PARTS = 32
 """Into how many parts requests are divided to find the one that an engine hangs on."""
+
+AT_ONCE = 1024
+"""Requests that are asked at once, many batches of any engine, before the store is looked at."""
+
+SHARED_AT_ONCE = 16
+"""The same while other runs ask the same."""
 
 MOST_LOST = 3
 """Requests that a model may hang on before it counts as failed."""
@@ -52,6 +59,9 @@ class ResponseCache(Protocol):
 
     def find(self, fingerprints: Sequence[bytes]) -> Mapping[bytes, Response]:
         """Those that are there."""
+
+    def is_shared(self) -> bool:
+        """Whether another process computes responses of this model meanwhile."""
 
     def keep(self, responses: Iterable[tuple[bytes, Response]]) -> None:
         """Puts some more there; once this returns they are safe."""
@@ -90,6 +100,8 @@ class ModelRunner:
             key=opened.key if opened else None,
             architecture=opened.architecture if opened else None,
         )
+        if opened and opened.settings:
+            self.record.notes += opened.settings.notes
         self._worker = worker
         self._context_length = context_length
         self._progress = progress
@@ -162,13 +174,7 @@ class ModelRunner:
         self._worker.close()
 
     def _answer(self, answers: AnswerCollector, asked: Mapping[bytes, Request]) -> None:
-        if self._cache:
-            found = self._cache.find(list(asked))
-            if self.record.identity is None and (known := self._cache.description):
-                self.record.identity = replace(known, path=self.record.spec)
-            answers.cached_responses += len(found)
-            self._progress.advance(answers.take(found.items()))
-            asked = {f: request for f, request in asked.items() if f not in found}
+        asked = self._not_found(answers, asked)
         if self.record.error:
             return
         for results in self._computed(answers, asked):
@@ -176,17 +182,43 @@ class ModelRunner:
                 self._cache.keep([(f, r) for f, r in results if not isinstance(r, Failure)])
             self._progress.advance(answers.take(results))
 
+    def _not_found(
+        self, answers: AnswerCollector, asked: Mapping[bytes, Request]
+    ) -> dict[bytes, Request]:
+        """What is left to be computed once the stored responses are taken."""
+        if not self._cache:
+            return dict(asked)
+        found = self._cache.find(list(asked))
+        if self.record.identity is None and (known := self._cache.description):
+            self.record.identity = replace(known, path=self.record.spec)
+        answers.cached_responses += len(found)
+        self._progress.advance(answers.take(found.items()))
+        return {f: request for f, request in asked.items() if f not in found}
+
     def _computed(
         self, answers: AnswerCollector, asked: Mapping[bytes, Request]
     ) -> Iterator[list[tuple[bytes, AnyResult]]]:
         """Groups of results of all requests, whatever the worker does.
 
+        Before each part the store is looked at again, for what other runs found meanwhile. While
+        others ask the same, parts are small, and each run has an order of its own.
+
         Where it hangs, what is left of what it was asked at once is asked again in smaller parts,
         down to the single request that it hangs on.
         """
-        parts = [dict(asked)] if asked else []
+        parts = _divided(asked, AT_ONCE)
+        is_first = True
         while parts:
             part = parts.pop(0)
+            if not is_first:
+                part = self._not_found(answers, part)
+            is_first = False
+            if not part:
+                continue
+            if len(part) > SHARED_AT_ONCE and self._cache and self._cache.is_shared():
+                parts[:0] = _divided(part, SHARED_AT_ONCE)
+                random.shuffle(parts)
+                continue
             try:
                 self._load()
                 yield from self._received(answers, part)
@@ -199,7 +231,7 @@ class ModelRunner:
                             raise
                         yield [(f, Failure(str(error))) for f in part]
                         part.clear()
-                    parts[:0] = _split(part)
+                    parts[:0] = _divided(part, max(1, -(-len(part) // PARTS)))
                 else:
                     if self._died:
                         raise
@@ -254,7 +286,6 @@ class ModelRunner:
         self._worker.open()
 
 
-def _split(part: dict[bytes, Request]) -> list[dict[bytes, Request]]:
-    size = max(1, -(-len(part) // PARTS))
+def _divided(part: Mapping[bytes, Request], size: int) -> list[dict[bytes, Request]]:
     items = list(part.items())
     return [dict(items[i : i + size]) for i in range(0, len(items), size)]

@@ -88,7 +88,7 @@ def plan_to_resume(run: int, store: Path | None) -> RecordedPlan:
     Raises:
         UsageError: There is no such run, or its models were elsewhere and are gone.
     """
-    with Store.open(store or default_path(), create=False) as opened:
+    with Store.open(store or default_path(), create=False, only_read=True) as opened:
         asked = opened.runs.get(run).asked
     try:
         plan = msgspec.convert(of_former_versions(asked), RecordedPlan)

@@ -115,7 +115,8 @@ class AnswerSet(Record):
         batching: How much was run at once, in words.
         batch_digest: Of what was run together: with equal ones, an engine on the same machine gives
             the same bits. Empty where some of the responses were stored before.
-        cached_responses: Those that an earlier run had stored; the costs are those of the others.
+        cached_responses: Those that other runs stored, before or meanwhile; the costs are those of
+            the rest.
         disturbance: Share of its time that it lost because other programs had the processors.
         disturbed: Whether that is a tenth or more: its speed is not what it could be.
         reading_digests: How the model reads each request of the first round of all questions,

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+from urllib.parse import quote
 
 from pajamas_eval.errors import PajamasError, StoreError, UsageError
-from pajamas_eval.store.schema import MIGRATIONS, Migration, check, migrate
+from pajamas_eval.store.schema import MIGRATIONS, Migration, check, migrate, schema_version
 
 BUSY_SECONDS = 60.0
 """How long to wait for another process: its transactions are short, tidying up is not."""
@@ -41,8 +42,15 @@ class Database:
         migrations: Sequence[Migration] = MIGRATIONS,
         *,
         create: bool = True,
+        only_read: bool = False,
     ) -> None:
         """Opens the file; creates it, unless told otherwise, or migrates it.
+
+        Args:
+            path: The file.
+            migrations: What leads to the current schema.
+            create: Whether it may be created.
+            only_read: Whether a file will do that may not be written.
 
         Raises:
             UsageError: It cannot be opened or written, is not a store, or a newer one.
@@ -54,16 +62,27 @@ class Database:
                 path.stat()
             path.parent.mkdir(parents=True, exist_ok=True)
             # SQLite would open it all the same, and leave a log behind that is read-only as well.
-            if os.access(path, os.F_OK) and not os.access(path, os.W_OK):
+            writable = not os.access(path, os.F_OK) or os.access(path, os.W_OK)
+            if only_read:
+                writable = writable and os.access(path.parent, os.W_OK)
+            elif not writable:
                 raise _read_only(path)
         except FileNotFoundError:
             raise UsageError(f"there is not a response store at {path}") from None
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot open the response store {path}: {error}") from None
         with self._explained():
-            self._connection = sqlite3.connect(path, timeout=DEAF_SECONDS, isolation_level=None)
+            self._connection = sqlite3.connect(
+                path if writable else _uri_to_read(path),
+                timeout=DEAF_SECONDS,
+                isolation_level=None,
+                uri=not writable,
+            )
         try:
-            self._prepare(migrations)
+            if writable:
+                self._prepare(migrations)
+            else:
+                self._check_readable(migrations)
         except BaseException:
             self.close()
             raise
@@ -108,6 +127,17 @@ class Database:
         with self.writing() as connection:
             check(connection, self.path, migrations)  # another process may have been faster
             migrate(connection, migrations)
+
+    def _check_readable(self, migrations: Sequence[Migration]) -> None:
+        """Raises `UsageError` for what cannot be read as it is."""
+        with self._explained():
+            self._execute("SELECT count(*) FROM sqlite_schema")
+            check(self._connection, self.path, migrations)
+            if schema_version(self._connection) < len(migrations):
+                raise UsageError(
+                    f"the response store {self.path} was written by an older pajamas-eval and is "
+                    "read-only; make a copy that can be written, and name it with --store"
+                )
 
     def _log_ahead(self) -> bool:
         """Switches to a write-ahead log, if the file has none; returns whether it has one now."""
@@ -155,6 +185,18 @@ class Database:
             raise explanation(error, self.path) from None
         except UnicodeDecodeError as error:  # of a text in the file, or of what SQLite quotes
             raise damage(self.path, str(error)) from None
+
+
+def _uri_to_read(path: Path) -> str:
+    """What SQLite opens a file by that it may not write.
+
+    Without a log nobody has it open, and all of it is in the file: SQLite need not lay a log beside
+    it, which would stay, or could not be laid.
+    """
+    log = Path(f"{path}-wal")
+    alone = not log.exists() or not (log.stat().st_size or os.access(path.parent, os.W_OK))
+    immutable = "&immutable=1" if alone else ""
+    return f"file:{quote(os.fsencode(path))}?mode=ro{immutable}"
 
 
 def _refuse_without_locks(path: Path) -> None:

@@ -17,6 +17,7 @@ class ModelResponses:
     def __init__(self, store: Store, run: int, key: AnswerKey, label: str) -> None:
         self._store, self._run = store, run
         self._key = key.digest()
+        self._engine = msgspec.to_builtins(key)
         self._number = store.add_model(key, label)
 
     @property
@@ -31,6 +32,12 @@ class ModelResponses:
     def describe(self, identity: Identity) -> None:
         """Keeps what was loaded."""
         self._store.describe(self._number, json.dumps(msgspec.to_builtins(identity)))
+
+    def is_shared(self) -> bool:
+        """Whether another run that goes on asks this model as well."""
+        others = self._store.runs.settings_of_others(self._run)
+        # One that has yet to open its models may turn out to be one.
+        return any(s is None or self._engine in s.get("engines", {}).values() for s in others)
 
     def find(self, fingerprints: Sequence[bytes]) -> dict[bytes, Response]:
         """Stored responses, by the fingerprints of their requests."""

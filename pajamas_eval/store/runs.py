@@ -153,6 +153,13 @@ class Runs:
         except zlib.error as error:
             raise damage(self._database.path, f"document of run {run}: {error}") from None
 
+    def settings_of_others(self, run: int) -> list[Any]:
+        """Settings, as JSON values, of the runs beside this one that other processes work on."""
+        with self._database.reading() as connection:
+            query = "SELECT id, settings FROM runs WHERE state = 'running' AND id != ?"
+            rows = connection.execute(query, (run,)).fetchall()
+        return [json.loads(text) for other, text in rows if self._is_alive(other)]
+
     def close(self) -> None:
         """Lets go of the runs of this process that have not finished."""
         for run in list(self._locks):

@@ -37,14 +37,16 @@ class Store:
         self.runs = Runs(database)
 
     @classmethod
-    def open(cls, path: Path, *, create: bool = True) -> Self:
+    def open(cls, path: Path, *, create: bool = True, only_read: bool = False) -> Self:
         """Opens a store; creates its file, unless told otherwise, or migrates it.
+
+        Where it is only to be read, a file or folder will do that may not be written.
 
         Raises:
             UsageError: It cannot be opened or written, is not a store, or a newer one.
             RunError: It is damaged or locked, or there is no room for it.
         """
-        return cls(Database(path, create=create))
+        return cls(Database(path, create=create, only_read=only_read))
 
     def close(self) -> None:
         """Closes the file. Runs of this store that have not finished count as interrupted."""

@@ -67,7 +67,15 @@ class TokenReader(TextRuntime):
                 for token in sorted(self.eos_token_ids)
             ),
             chat_template=self.chat_template,
+            notes=self._capped(),
         )
+
+    def _capped(self) -> tuple[str, ...]:
+        """Says so where the user's bound on the context is beyond the model's."""
+        asked, own = self.options.n_ctx, self.native_context_length
+        if asked is None or asked <= own:
+            return ()
+        return (f"n_ctx={asked} is more than the model's context length; {own} tokens are used",)
 
     @property
     def context_length(self) -> int:

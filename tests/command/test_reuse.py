@@ -4,12 +4,14 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from faulty import EVERYTHING, Place
 
 from pajamas_eval.results.document import Document
+from pajamas_eval.results.file import read
 
 
 def scores(document: Document, label: str) -> list[float]:
@@ -256,3 +258,30 @@ def test_two_runs_at_once_share_a_store(place: Place) -> None:
     place.forget_calls()
     place.compare(*models)
     assert place.calls("a") == place.calls("b") == []
+
+
+# -- several runs at once --------------------------------------------------------------------------
+
+
+def test_runs_at_once_share_what_each_finds(tmp_path: Path) -> None:
+    """Two real processes with one model, one of which starts when the other has begun."""
+    place = Place(tmp_path, choices=80, problems=1)
+    model = place.model("m", seconds=0.02)
+    command = ("run", model, "-b", "mmlu_anatomy", "--shots", 0, "--json")
+    processes = [place.start(*command, f"{number}.json") for number in (1, 2)]
+    printed = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], printed
+    computed = place.computed("m")
+    assert len(computed) == 320
+    with closing(sqlite3.connect(place.store)) as connection:
+        rows = connection.execute("SELECT computed, duplicates FROM runs").fetchall()
+    assert all(60 < done < 300 for done, _ in rows), "both had a share in it"
+    assert sum(done for done, _ in rows) == computed.total()
+    assert sum(twice for _, twice in rows) == computed.total() - 320
+    assert computed.total() - 320 <= 80, "little was done twice"
+    documents = [read(place.folder / f"{number}.json") for number in (1, 2)]
+    sets = [document.benchmarks[0].answer_sets[0] for document in documents]
+    assert sets[0].answers == sets[1].answers
+    assert sum(s.cached_responses for s in sets) == 640 - computed.total()
+    assert sorted(320 - s.cached_responses for s in sets) == sorted(done for done, _ in rows)
+    assert place.run("store", "verify").stdout == "whole: 320 responses, 2 runs\n"

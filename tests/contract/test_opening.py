@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pajamas_eval.api.identity import Engine
-from pajamas_eval.errors import UsageError
+from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.models.registry import open_runtime
 from pajamas_eval.runtimes import _hf_quantization, _llama_cpp, gguf, mlx
 from pajamas_eval.tokens.token_runtime import TokenRuntime
@@ -256,3 +256,45 @@ def test_all_engines_end_the_demo_models_texts_alike(original: Path, variants: P
     }
     assert len(ends) == 1
     assert all(ends.pop())
+
+
+# -- options that cannot be followed ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["gguf", "hf", "mlx"])
+def test_a_context_beyond_the_models_own_is_said(name: str, variants: Path, original: Path) -> None:
+    path = {"gguf": variants / "demo-f16.gguf", "hf": original, "mlx": variants / "demo-mlx"}[name]
+    own = opened(name, path).settings
+    assert own.context_length is not None
+    assert own.notes == ()
+    assert opened(name, path, n_ctx=own.context_length).settings.notes == ()
+    beyond = opened(name, path, n_ctx=own.context_length + 1).settings
+    assert beyond.context_length == own.context_length
+    assert beyond.notes == (
+        f"n_ctx={own.context_length + 1} is more than the model's context length; "
+        f"{own.context_length} tokens are used",
+    )
+
+
+def test_a_quantized_cache_without_flash_attention_is_refused(variants: Path) -> None:
+    said = refused("gguf", variants / "demo-f16.gguf", cache_type="q8_0", flash_attention="false")
+    assert said.startswith("cache_type=q8_0 needs flash attention")
+
+
+def test_what_is_no_lack_of_memory_is_not_called_so(
+    variants: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama.cpp itself refuses the context, for a reason that is not looked for up front."""
+    runtime = opened("gguf", variants / "demo-f16.gguf")
+    library = _llama_cpp.llama()
+
+    def fails(model: object, parameters: object) -> None:
+        _llama_cpp.ERRORS.append(reason)
+
+    monkeypatch.setattr(library, "llama_init_from_model", fails)
+    for reason, raised in (
+        ("K cache type q8_0 does not divide the head", UsageError),
+        ("failed to allocate buffer of size 1", OutOfMemoryError),
+    ):
+        with pytest.raises(raised, match=reason):
+            runtime.load()

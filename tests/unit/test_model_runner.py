@@ -15,7 +15,14 @@ from pajamas_eval.api.results import Failure
 from pajamas_eval.api.runtime import Capabilities, Usage
 from pajamas_eval.benchmarks.gsm8k import Gsm8k, WordProblem
 from pajamas_eval.errors import RunError, StoreError, UsageError, WorkerDiedError, WorkerHungError
-from pajamas_eval.evaluation.model_runner import MOST_LOST, PARTS, ModelRunner, Response
+from pajamas_eval.evaluation.model_runner import (
+    AT_ONCE,
+    MOST_LOST,
+    PARTS,
+    SHARED_AT_ONCE,
+    ModelRunner,
+    Response,
+)
 from pajamas_eval.models.spec import ModelSpec
 from pajamas_eval.questions.prepare import Question, QuestionSet
 from pajamas_eval.questions.rounds import PlainConversation
@@ -121,6 +128,7 @@ class Memory:
         self.description: Identity | None = None
         self.looked_up: list[list[bytes]] = []
         self.kept: list[list[bytes]] = []
+        self.shared: list[bool] = []
 
     def describe(self, identity: Identity) -> None:
         self.description = identity
@@ -128,6 +136,9 @@ class Memory:
     def find(self, fingerprints: Sequence[bytes]) -> dict[bytes, Response]:
         self.looked_up.append(list(fingerprints))
         return {f: self.responses[f] for f in fingerprints if f in self.responses}
+
+    def is_shared(self) -> bool:
+        return self.shared.pop(0) if self.shared else False
 
     def keep(self, responses: Iterable[tuple[bytes, Response]]) -> None:
         new = dict(responses)
@@ -539,3 +550,44 @@ def test_the_real_store_gives_back_what_a_dead_worker_answered(tmp_path: Path) -
         assert lost(answers) == []
         assert answers.cached_responses == 6
         assert [(r.computed, r.duplicates) for r in store.runs.all()] == [(6, 0), (4, 0)]
+
+
+# -- other runs of the same model ------------------------------------------------------------------
+
+
+def test_the_store_is_looked_at_again_before_each_part() -> None:
+    memory = Memory()
+
+    def meanwhile(number: int, times: int) -> Result:
+        if number == 0:  # another run finds half of what this one has yet to ask
+            memory.responses |= {key(i): right(i, 1) for i in range(AT_ONCE, AT_ONCE + 300)}
+        return right(number, times)
+
+    case, found = one(meanwhile, range(AT_ONCE + 600), memory)
+    assert case.stub.asked == [[*range(AT_ONCE)], [*range(AT_ONCE + 300, AT_ONCE + 600)]]
+    assert lost(found) == []
+    assert found.cached_responses == 300
+    assert case.progress.done == AT_ONCE + 600
+    assert found.batch_digest == ""
+
+
+def test_parts_are_small_while_another_run_asks_the_same() -> None:
+    memory = Memory()
+    memory.shared = [True, False]
+    case, found = one(right, range(AT_ONCE + 100), memory)
+    assert lost(found) == []
+    sizes = sorted(map(len, case.stub.asked))
+    assert sizes == [SHARED_AT_ONCE] * (AT_ONCE // SHARED_AT_ONCE) + [100]
+    assert sorted(case.stub.computed) == list(range(AT_ONCE + 100))
+    assert case.stub.computed != sorted(case.stub.computed), "each run has an order of its own"
+
+
+def test_what_others_found_is_not_even_loaded_for() -> None:
+    class Found(Memory):
+        def is_shared(self) -> bool:
+            self.responses |= {key(i): right(i, 1) for i in range(40)}
+            return True
+
+    case, found = one(right, range(40), Found())
+    assert (case.stub.asked, case.stub.loads) == ([], 0)
+    assert (lost(found), found.cached_responses) == ([], 40)

@@ -2,16 +2,19 @@
 
 import errno
 import fcntl
+import io
 import multiprocessing
 import os
 import random
 import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -21,7 +24,7 @@ from test_store import IDENTITY, begin, fill, key, response, store
 
 from pajamas_eval.api.requests import GenerationResult
 from pajamas_eval.errors import RunError, UsageError
-from pajamas_eval.store import Store, database, info, verify
+from pajamas_eval.store import Store, database, export, info, verify
 
 __all__ = ["store"]
 
@@ -250,6 +253,44 @@ def test_a_file_that_may_only_be_read_is_named_at_once(own: Path) -> None:
         Store.open(own)
     own.chmod(0o644)
     sound(own, range(10)).close()
+
+
+def read_only(path: Path, numbers: Sequence[int]) -> None:
+    """All that only reads works, and nothing is changed or left."""
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    with Store.open(path, create=False, only_read=True) as store:
+        assert len(store.runs.all()) == 1
+        assert info(store).responses == len(numbers)
+        assert export(store, io.StringIO()) == 1 + len(numbers)
+        assert not verify(store).problems
+        with pytest.raises(UsageError, match=r"cannot write the response store .*read-only"):
+            store.runs.finish(1, "finished")
+    after = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    assert {**after, "x.sqlite-shm": b""} == {**before, "x.sqlite-shm": b""}
+
+
+@pytest.mark.parametrize(("file", "folder"), [(0o644, 0o555), (0o444, 0o755), (0o444, 0o555)])
+def test_a_store_that_may_only_be_read_can_be_read(own: Path, file: int, folder: int) -> None:
+    own.chmod(file)
+    own.parent.chmod(folder)
+    read_only(own, range(10))
+
+
+def test_a_log_that_another_process_has_yet_to_put_into_a_read_only_file_is_read(
+    own: Path,
+) -> None:
+    with Store.open(own) as store:
+        store.put(1, 1, [(key(n), response(n)) for n in range(10, 15)])
+        own.chmod(0o444)
+        read_only(own, range(15))
+
+
+def test_an_older_store_that_may_only_be_read_is_named(own: Path) -> None:
+    with closing(sqlite3.connect(own)) as connection:
+        connection.execute("PRAGMA user_version = 3")
+    own.chmod(0o444)
+    with pytest.raises(UsageError, match="was written by an older pajamas-eval and is read-only"):
+        Store.open(own, create=False, only_read=True)
 
 
 def test_a_folder_that_may_only_be_read_is_named_at_once(own: Path) -> None:
