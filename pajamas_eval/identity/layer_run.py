@@ -89,6 +89,12 @@ def _tokens(
     """The baseline's tokens, no more than every model takes, and notes for each variant."""
     request = LogLikelihoodRolling(text)
     read = [worker.tokenize([request])[0] for worker in workers]
+    for worker, ids in zip(workers, read, strict=True):
+        if not ids:
+            raise UsageError(
+                f"{worker.label}: the {worker.spec.runtime} runtime does not say how its model "
+                "reads a text, and shows no hidden states"
+            )
     tokens = read[0]
     notes: list[list[str]] = []
     for worker, others in zip(workers[1:], read[1:], strict=True):

@@ -103,6 +103,11 @@ class _Probe:
                 )
             parts.append(find_parts(states, output, tensors))
             states = output
+        if any(parts) and not parts[0]:
+            raise UsageError(
+                f"{path}: what its engine gives the first layer cannot be found: "
+                f"{embedding} and the layer's parts do not add up to its output"
+            )
         # A layer that overflows proves nothing: its tensors have the names that another's have.
         known = next((pair for pair in parts if pair), [])
         finite = [np.isfinite(self._seen[layer][OUTPUT]).all() for layer in range(count)]

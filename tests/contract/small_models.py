@@ -42,6 +42,18 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gemma3": ("Gemma3", {**GEMMA, "num_hidden_layers": 6}),
     "phi3": ("Phi3", {"num_key_value_heads": 4}),
+    "phi2": (
+        "Phi",
+        {
+            "num_key_value_heads": 4,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "partial_rotary_factor": 0.5,
+            },
+        },
+    ),
+    "mamba": ("Mamba", {"state_size": 8}),
     "gpt2": (
         "GPT2LMHead",
         {"vocab_size": 2048, "n_embd": 64, "n_layer": 4, "n_head": 4, "n_positions": 768},
@@ -143,12 +155,16 @@ def _add_shape(writer: gguf.GGUFWriter, name: str, config: Any, heads: int, key_
         return
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count_kv(key_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     head = getattr(config, "head_dim", None) or config.hidden_size // heads
-    writer.add_rope_dimension_count(head)
     writer.add_key_length(head)
     writer.add_value_length(head)
     parameters = config.rope_parameters
+    if name == "phi2":
+        writer.add_layer_norm_eps(config.layer_norm_eps)
+        head = int(head * parameters["partial_rotary_factor"])
+    else:
+        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(head)
     writer.add_rope_freq_base(parameters.get("full_attention", parameters)["rope_theta"])
     if name.startswith("gemma"):
         writer.add_sliding_window(config.sliding_window)

@@ -80,6 +80,8 @@ NOT_IN_MLX = {
     "gpt2": "mlx-lm wants names of tensors that transformers no longer writes",
     "gemma2": "mlx-lm leaves the sliding window out",
 }
+WHOLE = {"mamba"}
+"""Layers of one part."""
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
@@ -89,11 +91,13 @@ def test_one_model_in_two_engines_parts_nowhere(
 ) -> None:
     if "mlx" in pair and name in NOT_IN_MLX:
         pytest.skip(NOT_IN_MLX[name])
+    if "gguf" in pair and name == "mamba":
+        pytest.skip("not written as GGUF here")
     (found,) = compared(*(models(name, engine) for engine in pair))
     assert found.partings == []
     layers = ARCHITECTURES[name][1].get("num_hidden_layers", 4)
     keys = [(r.place, r.layer) for r in found.places]
-    parts = (Place.ATTENTION, Place.FEED_FORWARD)
+    parts = (Place.OUTPUT,) if name in WHOLE else (Place.ATTENTION, Place.FEED_FORWARD)
     each = [(part, layer) for layer in range(layers) for part in parts]
     assert keys == [(Place.EMBEDDING, None), *each, (Place.LOGITS, None)]
     assert max(r.error for r in found.places) < 4e-4  # llama.cpp's GELU is a table of float16

@@ -22,6 +22,7 @@ from pajamas_eval.identity.layers import (
 )
 from pajamas_eval.identity.rounding import limit, rounding, weight_rounding
 from pajamas_eval.identity.states import difference
+from pajamas_eval.models.spec import ModelSpec
 from pajamas_eval.report.terminal.layers import show_layers
 from pajamas_eval.report.wording.layers import conclusions, figure, ranges
 from pajamas_eval.workers.messages import Loaded
@@ -284,6 +285,7 @@ class FakeWorker:
 
     def __init__(self, label: str, tokens: Sequence[int], shift: float = 0, **options: Any) -> None:
         self.label, self._tokens, self._shift = label, list(tokens), shift
+        self.spec = ModelSpec(label, "fake", {})
         self._layers, self._width = options.get("layers", 2), options.get("width", WIDTH)
         self._parts = options.get("parts", True)
         self.context_length = options.get("context_length", 4096)
@@ -360,6 +362,11 @@ def test_other_tokens_of_one_vocabulary_are_said_and_the_baselines_used() -> Non
 def test_another_vocabulary_is_refused() -> None:
     with pytest.raises(UsageError, match="v has another vocabulary than b"):
         ran(FakeWorker("b", TEXT_TOKENS), FakeWorker("v", range(90_000, 90_400)))
+
+
+def test_a_model_that_knows_no_tokens_is_refused() -> None:
+    with pytest.raises(UsageError, match="v: the fake runtime does not say how its model reads"):
+        ran(FakeWorker("b", TEXT_TOKENS), FakeWorker("v", []))
 
 
 def test_a_text_is_cut_to_the_shortest_context() -> None:
