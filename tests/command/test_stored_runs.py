@@ -6,6 +6,7 @@ import re
 import sqlite3
 import stat
 import subprocess
+import zlib
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -197,6 +198,30 @@ def test_a_run_is_shown_as_it_was(stored: Place) -> None:
     failed = stored.run("show", 7)
     assert failed.returncode == 0
     assert failed.stdout.endswith("to resume: pajamas-eval compare --resume 7\n")
+
+
+def test_a_run_of_a_former_version_is_shown_with_the_intervals_of_this_one(place: Place) -> None:
+    models = place.model("a"), place.model("b", "wrong 3")
+    place.run("compare", *models, *MMLU)
+    with closing(sqlite3.connect(place.store)) as connection:
+        (packed,) = connection.execute("SELECT document FROM runs").fetchone()
+        document = json.loads(zlib.decompress(packed))
+        document["format_version"] = 4
+        for comparison in document["comparisons"]:
+            del comparison["interval_confidence"], comparison["margin_is_default"]
+            comparison["lower"], comparison["upper"] = -0.9, 0.9
+        for record in document["benchmarks"]:
+            for metric in record["metrics"]:
+                del metric["default_margin"]
+        former = zlib.compress(json.dumps(document).encode())
+        connection.execute("UPDATE runs SET document = ?", (former,))
+        connection.commit()
+    shown = place.run("show", 1)
+    assert shown.returncode == 0, shown.stderr
+    assert "[90 %]" in shown.stdout
+    assert "+90.0" not in shown.stdout, "what was stored"
+    assert "A verdict is read from the difference's 90 % interval" in shown.stdout
+    assert "1 point (default of mmlu_anatomy)" in shown.stdout
 
 
 def test_a_finished_run_may_be_gone_on_with(stored: Place) -> None:

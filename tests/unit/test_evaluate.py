@@ -16,7 +16,7 @@ from pajamas_eval.analysis.paired_binary import verdict_until_decided as until_d
 from pajamas_eval.api.answer_key import AnswerKey
 from pajamas_eval.api.data import DataSource
 from pajamas_eval.api.identity import Settings
-from pajamas_eval.api.metrics import Margin
+from pajamas_eval.api.metrics import Margin, Metric
 from pajamas_eval.api.requests import AnyResult as Result
 from pajamas_eval.api.requests import (
     GenerateUntil,
@@ -552,6 +552,16 @@ def test_a_baseline_without_a_template_is_refused(data: DataSource) -> None:
     assert refused(
         data, model("base"), model("q4", template=TEMPLATE), apply_chat_template=True
     ) == ("base, the baseline, has no chat template to apply")
+
+
+def test_a_default_margin_that_no_metric_can_have_is_refused_before_anything_runs(
+    data: DataSource,
+) -> None:
+    class Careless(Mmlu):
+        metrics = (Metric("acc", default_margin=-1.0),)
+
+    said = refused(data, model("base"), model("q4"), benchmarks=[Careless("mmlu_anatomy")])
+    assert said == "acc: a margin of -1 points is not above 0 and below 100"
 
 
 # -- until decided -------------------------------------------------------------------------
