@@ -17,6 +17,12 @@ from pajamas_eval.api.digest import digest_of
 from pajamas_eval.api.identity import Engine, Identity
 from pajamas_eval.errors import OutOfMemoryError, RunError, UsageError
 from pajamas_eval.runtimes._llama_architecture import facts_of_file
+from pajamas_eval.runtimes._llama_context import (
+    CONTEXT_BLOCK,
+    MICRO_BATCH,
+    SEQUENCES,
+    context_parameters,
+)
 from pajamas_eval.runtimes._llama_cpp import (
     CALL_TOKENS,
     ERRORS,
@@ -44,17 +50,8 @@ from pajamas_eval.tokens.prefix_tree import Budget
 from pajamas_eval.tokens.scoring import ScoringBatch
 from pajamas_eval.tokens.token_runtime import BATCH_OUTPUTS, TokenRuntime
 
-MICRO_BATCH = 512
-"""Tokens llama.cpp computes at once, and so what a batch of scoring holds."""
-
-SEQUENCES = 128
-"""Sequences that the KV cache tells apart; number 0 holds the base."""
-
 GENERATION_CELLS = 16384
 """Cells of the KV cache for all texts being generated together; one text always has its room."""
-
-CONTEXT_BLOCK = 256
-"""Tokens by whose multiples llama.cpp makes contexts of streams."""
 
 
 class GgufOptions(TokenOptions, frozen=True, kw_only=True):
@@ -323,21 +320,7 @@ class GgufRuntime(TokenRuntime):
             self._llama.llama_free(self._context)
         size = 1 << max(cells - 1, CALL_TOKENS - 1).bit_length() if streams == 1 else cells
         size = min(size, self.original_context_length) if short else size
-        parameters = self._llama.llama_context_default_params()
-        # llama.cpp rounds each stream up
-        parameters.n_ctx = streams * (size + -size % CONTEXT_BLOCK)
-        parameters.n_batch = CALL_TOKENS
-        parameters.n_ubatch = MICRO_BATCH
-        parameters.n_seq_max = SEQUENCES if streams == 1 else streams
-        parameters.n_outputs_max = max(BATCH_OUTPUTS, SEQUENCES)
-        parameters.kv_unified = streams == 1
-        parameters.swa_full = True
-        parameters.no_perf = True
-        parameters.n_threads = parameters.n_threads_batch = self._threads
-        if self.options.flash_attention is not None:
-            parameters.flash_attn_type = int(self.options.flash_attention)
-        cache_type = f"GGML_TYPE_{self.options.cache_type.upper()}"
-        parameters.type_k = parameters.type_v = getattr(self._llama, cache_type)
+        parameters = context_parameters(size, streams, self._threads, self.options)
         ERRORS.clear()
         self._context = self._llama.llama_init_from_model(self._model, parameters)
         self._cells, self._streams = size, streams
