@@ -1,8 +1,9 @@
 """Divergence that bits per weight do not explain: the conversion is at fault, not the quantization.
 
 A lost rope base or norm epsilon makes another model of the same weights, which a difference in
-scores hardly shows and the divergence over the choices does. The limits are wider than what was
-measured of honest variants with `python -m tests.survey.divergence`: see each.
+scores hardly shows and the divergence over the choices does. The limits are wider than what
+`python -m tests.survey.divergence` prints of honest variants of SmolLM2-135M and of the demo model
+on the two built-in sets with choices: see each. A mean is compared by its interval's lower end.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,10 +20,17 @@ FINE_BITS = 7.5
 """Bits per weight from which on a quantization hardly shows."""
 
 FINE_NATS = 0.02
-"""Mean divergence of so fine a variant that is out of line."""
+"""Mean divergence of so fine a variant that is out of line.
+
+SmolLM2: Q8_0 0.003 and 0.005, MLX's 8 bits 0.001 and 0.002, Q6_K of 8.1 bits 0.013 and 0.015; MLX's
+8 bits with a lost rope base 0.08 and 0.17.
+"""
 
 TIMES = 3.0
-"""A variant with more bits may diverge so many times as much as one with fewer."""
+"""A variant with more bits may diverge so many times as much as one with fewer.
+
+SmolLM2: at most 2.1 times, of Q5_K_M and Q4_K_M on 100 questions.
+"""
 
 MORE_BITS = 0.25
 """Bits per weight that are more: less is a matter of methods."""
@@ -31,7 +39,10 @@ LEAST_NATS = 0.003
 """Mean divergence below which the methods and the engine's rounding decide, not the bits."""
 
 SAME_NATS = 0.003
-"""Mean divergence of the same weights in two engines that rounding does not explain."""
+"""Mean divergence of the same weights in two engines that rounding does not explain.
+
+SmolLM2: float32 and float16 in llama.cpp and in transformers, at most 0.00001.
+"""
 
 
 def suspicions(document: Document) -> Iterator[Suspicion]:
