@@ -1,6 +1,8 @@
 """One model in its own process: an engine that aborts takes down its worker, nothing else."""
 
 import os
+import re
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +15,17 @@ from pajamas_eval.workers.messages import Finished, Loaded, Opened, Readings
 from pajamas_eval.workers.process import STDERR_TAIL, serve
 from pajamas_eval.workers.process_group import ProcessGroup, how_it_ended
 from pajamas_eval.workers.worker import TIMEOUT_SECONDS
+
+LOOKED_AT = 100_000
+"""Bytes at a log's end that are searched for an assertion, behind which debuggers print frames."""
+
+_FRAME = r"\s*(?:#\d|0x|\d+\s+\S+\s+0x|\[New )"
+_ASSERTION = re.compile(
+    rf"^(?!{_FRAME})"
+    r"(?=.*(?:\.\w{1,4}:\d+: |assert|terminating due|terminate called|what\(\):)).*\S",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""Lines in which C, C++ and ggml say why they abort, and no frames of a debugger."""
 
 LOADING_TIMEOUT_SECONDS = 3600.0
 """How long opening or loading a model may take: weights may come from a slow disk."""
@@ -35,7 +48,8 @@ class LocalWorker:
 
         Args:
             spec: The model.
-            log: File that what the engine prints is appended to; a temporary one by default.
+            log: File that what the engine prints is appended to; one without a name, which goes
+                with this process, by default.
             timeout: Seconds that it may be silent while it answers, and that it may leave what is
                 sent to it unread.
 
@@ -45,32 +59,30 @@ class LocalWorker:
         self.spec = spec
         self.label = spec.label
         self._timeout = timeout
-        self._temporary = log is None
-        if log is None:
-            handle, name = tempfile.mkstemp(prefix="pajamas-eval-", suffix=".log")
-            os.close(handle)
-            log = Path(name)
-        self.log = log
+        self._log = log
         self._opened: Opened | None = None
+        try:
+            self._output = log.open("a+b") if log else tempfile.TemporaryFile()  # noqa: SIM115
+        except OSError as error:
+            raise RunError(f"{self.label}: cannot open a log for it: {error}") from None
         self._process = self._start()
 
     def _start(self) -> ProcessGroup:
         self._busy = True  # opening the model
         try:
-            with self.log.open("ab") as log:  # engines chat; the terminal belongs to the report
-                return ProcessGroup(
-                    serve,
-                    self.spec,
-                    self._timeout,
-                    output=log,
-                    timeout=self._timeout,
-                    environment={} if "OMP_WAIT_POLICY" in os.environ else SPIN_LITTLE,
-                )
+            return ProcessGroup(
+                serve,
+                self.spec,
+                self._timeout,
+                output=self._output,  # engines chat; the terminal belongs to the report
+                timeout=self._timeout,
+                environment={} if "OMP_WAIT_POLICY" in os.environ else SPIN_LITTLE,
+            )
         except OSError as error:
-            self._remove_log()
+            self._close_log()
             raise RunError(f"{self.label}: no worker process can be started: {error}") from None
         except BaseException:
-            self._remove_log()
+            self._close_log()
             raise
 
     def open(self) -> Opened:
@@ -130,7 +142,7 @@ class LocalWorker:
     def close(self) -> None:
         """Ends the process and all that it started; a log that says nothing is removed."""
         self._end()
-        self._remove_log()
+        self._close_log()
 
     def _end(self) -> None:
         if not self._busy:
@@ -138,9 +150,10 @@ class LocalWorker:
             self._process.wait(0.1)
         self._process.end()
 
-    def _remove_log(self) -> None:
-        if self._temporary or (self.log.exists() and not self.log.stat().st_size):
-            self.log.unlink(missing_ok=True)
+    def _close_log(self) -> None:
+        self._output.close()
+        if self._log and self._log.exists() and not self._log.stat().st_size:
+            self._log.unlink(missing_ok=True)
 
     def _refuse_changed(self, former: str | None, digest: str | None) -> None:
         """Answers are kept under the digest of the weights that gave them."""
@@ -192,15 +205,25 @@ class LocalWorker:
         )
 
     def _last_words(self) -> str:
-        how = how_it_ended(self._process.wait(5))
+        code = self._process.wait(5)
         self._process.end()  # where it is still there, what it does is of no use
-        return f"{self.label}: the worker process died ({how}){self._tail()}"
+        said = self._assertion() if code == -signal.SIGABRT else self._tail()
+        return f"{self.label}: the worker process died ({how_it_ended(code)}){said}"
 
     def _tail(self) -> str:
-        try:
-            with self.log.open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - STDERR_TAIL))
-                tail = log.read().decode("utf-8", "replace").strip()
-        except OSError:
-            tail = ""
+        tail = self._said(STDERR_TAIL)
         return f"; it last said:\n{tail}" if tail else ""
+
+    def _assertion(self) -> str:
+        """Why it aborted, or what it last said."""
+        lines = list(dict.fromkeys(_ASSERTION.findall(self._said(LOOKED_AT))))
+        return "; it last said:\n" + "\n".join(lines[-3:]) if lines else self._tail()
+
+    def _said(self, most: int) -> str:
+        """The end of what it printed."""
+        if self._output.closed:
+            return ""
+        log = self._output.fileno()
+        # Without moving the place at which the process goes on to write.
+        said = os.pread(log, most, max(0, os.fstat(log).st_size - most))
+        return said.decode("utf-8", "replace").strip()
