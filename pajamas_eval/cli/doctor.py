@@ -13,17 +13,15 @@ def doctor() -> None:
     from importlib.metadata import PackageNotFoundError, version
 
     from pajamas_eval import __version__
-    from pajamas_eval.models.registry import runtimes
+    from pajamas_eval.models.registry import runtime_names, runtimes
     from pajamas_eval.report.wording.figures import device, printable
     from pajamas_eval.workers.installed_engine import installed_engine
 
     click.echo(f"pajamas-eval {__version__}, Python {sys.version.split()[0]}")
-    for name, plugin in runtimes().items():
+    for name in runtime_names():
         engine = installed_engine(name)
-        if isinstance(engine, str) and plugin.is_ours:
-            _missing(name, engine)
-        elif isinstance(engine, str):
-            click.echo(printable(f"{name:7}  does not work: {engine}"))
+        if isinstance(engine, str):
+            _missing(name, engine, is_ours=runtimes()[name].is_ours)
         else:
             versions = ", ".join(f"{package} {v}" for package, v in engine.versions.items())
             click.echo(printable(f"{name:7}  works on {device(engine.device)}: {versions}"))
@@ -41,7 +39,9 @@ _FOR_DATA = {
 """Package and purpose of each extra that is not an engine."""
 
 
-def _missing(extra: str, why: str) -> None:
-    click.echo(f"{extra:7}  missing: {why}")
-    if install_command(extra) not in why:
+def _missing(extra: str, why: str, *, is_ours: bool = True) -> None:
+    from pajamas_eval.report.wording.figures import printable
+
+    click.echo(printable(f"{extra:7}  missing: {why}"))
+    if is_ours and install_command(extra) not in why:
         click.echo(f"{'':7}  install it with: {install_command(extra)}")

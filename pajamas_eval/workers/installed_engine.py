@@ -5,7 +5,7 @@ from multiprocessing.connection import Connection
 
 from pajamas_eval.api.identity import Engine
 from pajamas_eval.api.validation import validate_statement
-from pajamas_eval.errors import PajamasError, one_line
+from pajamas_eval.errors import PajamasError
 from pajamas_eval.models.registry import runtime_class
 from pajamas_eval.workers.process_group import ProcessGroup, how_it_ended
 
@@ -42,4 +42,4 @@ def _report_engine(connection: Connection, name: str) -> None:
         )
         connection.send(engine)
     except Exception as error:
-        connection.send(str(error) if isinstance(error, PajamasError) else one_line(error))
+        connection.send(str(error) if isinstance(error, PajamasError) else repr(error))

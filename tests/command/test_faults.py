@@ -123,6 +123,9 @@ def test_what_is_no_answer_is_not_stored_and_asked_again(
 DEATHS = {
     "abort": "abort: the worker process died (killed by SIGABRT): "
     "ggml.c:1234: GGML_ASSERT(everything) failed",
+    "abort_in_debugger": "died (killed by SIGABRT): /src/ggml.c:1234: GGML_ASSERT(n > 0) failed",
+    "uncaught": "died (killed by SIGABRT): what(): std::bad_alloc",
+    "failed_assertion": "died (killed by SIGABRT): python: x.c:12: f: Assertion `a == b' failed.",
     "killed": "died (killed by SIGKILL, as the system does when memory runs out)",
     "real_time_signal": "the worker process died (killed by signal 40)",
     "exit": "the worker process died (exit code 7)",
@@ -160,6 +163,8 @@ def test_a_model_that_fails_is_named_with_the_reason(
     error = document.model(fault).error
     assert error is not None
     assert FAILURES[fault] in error
+    assert "#1" not in error
+    assert "bye" not in error
     assert len(error) < 5000
     assert f"FAILED {fault}: " in output
     assert f"failed: {fault}: " in progress

@@ -334,6 +334,22 @@ def test_workers_vanish_with_a_parent_that_is_killed(place: Place, moment: float
     assert_fit_for_a_terminal(printed)
 
 
+def test_a_parent_that_is_killed_leaves_nothing_in_the_folder_for_temporary_files(
+    place: Place,
+) -> None:
+    temporary = place.folder / "temporary"
+    temporary.mkdir()
+    for options in ([], ["--no-store"]):
+        models = [place.model(x, fault="chatter", **SLOW) for x in "ab"]
+        process = place.start("compare", *models, *EVERYTHING, *options, TMPDIR=str(temporary))
+        before = len(place.calls("a"))
+        answering(place, "a", before + 2)
+        process.kill()
+        process.communicate()
+        assert all_end(process.pid)
+        assert list(temporary.iterdir()) == []
+
+
 def test_workers_that_hang_vanish_too(place: Place) -> None:
     process = place.start("compare", place.model("a", fault="hang"), place.model("b"), *EVERYTHING)
     answering(place, "a", 0)

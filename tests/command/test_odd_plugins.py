@@ -353,9 +353,9 @@ LISTED: dict[tuple[str, ...], list[str]] = {
         "dialogue              two rounds about numbers; acc; 0-shot by default",
     ],
     ("doctor",): [
-        "wreck    does not work: 'wreck' of the package broken is broken: ModuleNotFoundError: "
+        "wreck    missing: 'wreck' of the package broken is broken: ModuleNotFoundError: "
         "No module named 'nowhere' (wreck.py, line 1)",
-        "odd      does not work: 'odd' is offered by 2 packages, one and two; uninstall all but "
+        "odd      missing: 'odd' is offered by 2 packages, one and two; uninstall all but "
         "one of them",
         "faulty   works on CPU: faulty 1",
     ],

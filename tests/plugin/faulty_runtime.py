@@ -308,6 +308,34 @@ def abort(runtime: FaultyRuntime, requests: Sequence[Request], i: int) -> Answer
 
 
 @_fault
+def abort_in_debugger(runtime: FaultyRuntime, requests: Sequence[Request], i: int) -> Answers:
+    """As ggml does that starts one, which prints more frames than anybody reads."""
+    os.write(2, b"loading\n/src/ggml.c:1234: GGML_ASSERT(n > 0) failed\n[New LWP 7]\n")
+    for n in range(200):
+        os.write(2, b"#%d  0x00007f in ggml_abort (assert=1) at /src/ggml.c:%d\n" % (n, n))
+    os.write(2, b"[Inferior 1 (process 7) detached]\n")
+    os.abort()
+    yield
+
+
+@_fault
+def uncaught(runtime: FaultyRuntime, requests: Sequence[Request], i: int) -> Answers:
+    """As C++ does with an exception that nobody catches."""
+    os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n")
+    os.write(2, b"  what():  std::bad_alloc\nbye\n")
+    os.abort()
+    yield
+
+
+@_fault
+def failed_assertion(runtime: FaultyRuntime, requests: Sequence[Request], i: int) -> Answers:
+    """As the C library does."""
+    os.write(2, b"python: x.c:12: f: Assertion `a == b' failed.\nbye\n")
+    os.abort()
+    yield
+
+
+@_fault
 def killed(runtime: FaultyRuntime, requests: Sequence[Request], i: int) -> Answers:
     """As the system does where memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)

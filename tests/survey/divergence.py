@@ -26,9 +26,7 @@ def compared(models: list[str], benchmarks: str, same: list[str]) -> Document:
         out = Path(folder) / "result.json"
         weights = [option for label in same for option in ("--same-weights", label)]
         asked = ["--benchmarks", benchmarks, "--json", str(out), *weights]
-        subprocess.run(
-            [COMMAND, "compare", *models, *asked], check=True, stdout=subprocess.DEVNULL
-        )
+        subprocess.run([COMMAND, "compare", *models, *asked], check=True, stdout=subprocess.DEVNULL)
         return read(out)
 
 

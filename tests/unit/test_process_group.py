@@ -109,7 +109,6 @@ def test_one_that_nobody_knows_any_more_ends(start: Nursery) -> None:
     """As where Ctrl-C comes before whoever makes it has put it anywhere."""
     worker = LocalWorker(start.spec(fault="open_hang", starts="program"))
     children = [worker._process.pid, *start.started()]
-    worker.log.unlink()
     del worker
     gc.collect()
     assert all_end(children)
