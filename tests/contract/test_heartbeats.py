@@ -64,7 +64,7 @@ ASKED: dict[str, list[Request]] = {
 def test_no_more_than_a_small_part_of_a_long_prompt_is_read_between_heartbeats(
     paths: dict[str, Path], name: str, asked: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counted at the engine's own calls, so that no clock is in it; hf is heard of in each layer."""
+    """Counted at the engine's own calls, without a clock; hf is heard of in each layer."""
     runtime: Any = open_runtime(name, {"path": str(paths[name])})
     runtime.load()
     silence = Silence(runtime, monkeypatch)
