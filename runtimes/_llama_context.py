@@ -5,9 +5,6 @@ from typing import Any
 from pajamas_eval.runtimes._llama_cpp import CALL_TOKENS, llama
 from pajamas_eval.tokens.token_runtime import BATCH_OUTPUTS
 
-MICRO_BATCH = 512
-"""Tokens llama.cpp computes at once, and so what a batch of scoring holds."""
-
 SEQUENCES = 128
 """Sequences that the KV cache tells apart; number 0 holds the base."""
 
@@ -29,8 +26,7 @@ def context_parameters(cells: int, streams: int, threads: int, options: Any) -> 
     parameters = library.llama_context_default_params()
     # llama.cpp rounds each stream up
     parameters.n_ctx = streams * (cells + -cells % CONTEXT_BLOCK)
-    parameters.n_batch = CALL_TOKENS
-    parameters.n_ubatch = MICRO_BATCH
+    parameters.n_batch = parameters.n_ubatch = CALL_TOKENS
     parameters.n_seq_max = SEQUENCES if streams == 1 else streams
     parameters.n_outputs_max = max(BATCH_OUTPUTS, SEQUENCES)
     parameters.kv_unified = streams == 1

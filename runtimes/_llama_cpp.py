@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from pajamas_eval.errors import MissingEngineError, UsageError
 from pajamas_eval.tokens.token_runtime import BATCH_OUTPUTS
 
-CALL_TOKENS = 2048
-"""Most tokens of one call."""
+CALL_TOKENS = 512
+"""Most tokens of one call, and so between two heartbeats; llama.cpp computes no more at once."""
 
 
 _LOG_ERROR = 4

@@ -19,7 +19,6 @@ from pajamas_eval.errors import OutOfMemoryError, RunError, UsageError
 from pajamas_eval.runtimes._llama_architecture import facts_of_file
 from pajamas_eval.runtimes._llama_context import (
     CONTEXT_BLOCK,
-    MICRO_BATCH,
     SEQUENCES,
     context_parameters,
 )
@@ -49,6 +48,9 @@ from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.prefix_tree import Budget
 from pajamas_eval.tokens.scoring import ScoringBatch
 from pajamas_eval.tokens.token_runtime import BATCH_OUTPUTS, TokenRuntime
+
+LEAST_CELLS = 2048
+"""Tokens that a context has room for at least."""
 
 GENERATION_CELLS = 16384
 """Cells of the KV cache for all texts being generated together; one text always has its room."""
@@ -111,7 +113,7 @@ class GgufRuntime(TokenRuntime):
         self.original_context_length = original_context_length(
             self._metadata, self.native_context_length, CONTEXT_BLOCK
         )
-        budget = Budget(MICRO_BATCH, SEQUENCES - 1, BATCH_OUTPUTS)
+        budget = Budget(CALL_TOKENS, SEQUENCES - 1, BATCH_OUTPUTS)
         budget.cells = self.original_context_length
         self.budget = self.bounded(budget)
         self.bos_token_id = vocabulary.bos
@@ -134,7 +136,7 @@ class GgufRuntime(TokenRuntime):
         self._llama.llama_model_free(self._model)
         self._model = self._read(vocab_only=False)
         self._vocabulary = Vocabulary(self._model)
-        self._memory_for(CALL_TOKENS)
+        self._memory_for(LEAST_CELLS)
         notes = self.prove(can_share=not has_state(self._model))
         parameters = self._llama.llama_model_n_params(self._model)
         return Identity(
@@ -258,7 +260,7 @@ class GgufRuntime(TokenRuntime):
         try:
             while waiting or active:
                 prompts: dict[int, Generation] = {}
-                budget = MICRO_BATCH
+                budget = CALL_TOKENS
                 while waiting and free and budget > 0:
                     generation = waiting.popleft()
                     slot = free.pop(0)
@@ -318,7 +320,7 @@ class GgufRuntime(TokenRuntime):
             return
         if self._context:
             self._llama.llama_free(self._context)
-        size = 1 << max(cells - 1, CALL_TOKENS - 1).bit_length() if streams == 1 else cells
+        size = 1 << max(cells - 1, LEAST_CELLS - 1).bit_length() if streams == 1 else cells
         size = min(size, self.original_context_length) if short else size
         parameters = context_parameters(size, streams, self._threads, self.options)
         ERRORS.clear()
@@ -375,6 +377,7 @@ class GgufRuntime(TokenRuntime):
     def _decode(self, part: "TokenBatch") -> NDArray[np.float32]:
         """Runs one call; returns a view of the wanted logits, valid until the next call."""
         pointers = self._sequence_ids.ctypes.data + 4 * part.first_sequence.astype(np.uint64)
+        self.heartbeat()
         code = self._llama.llama_decode(self._context, part.in_place(pointers))
         if code:
             self.clear_cache()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,11 @@ from pajamas_eval.tokens.log_softmax import log_probabilities
 from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.scoring import ScoringBatch, SideBySide
 
-PREFILL_TOKENS = 2048
-"""Tokens of a base that are run at once."""
+PREFILL_TOKENS = 512
+"""Most tokens of long prompts that are run at once, and so between two heartbeats."""
+
+PREFILL_PROMPTS = 8
+"""Most prompts that are read side by side."""
 
 
 _PACKAGES = ("mlx", "mlx-lm", "transformers", "tokenizers")
@@ -118,15 +122,22 @@ class MlxRuntime(FolderRuntime):
             caches = self._cache
             for stage in batch.stages():
                 caches = self._branch(caches, stage)
-                logits = self._head(
-                    mx.array(stage.tokens), mx.array(stage.rows), mx.array(stage.columns), caches
-                ).astype(mx.float32)
-                mx.eval(logits)
                 ran += stage.tokens.size
-                # MLX's own sum over a vocabulary is 20 times slower on a CPU, and 4.5e-5 off.
-                values[stage.slots], flags[stage.slots] = log_probabilities(
-                    np.array(logits, copy=False), stage.reads, stage.targets
-                )
+                for part in stage.parts(PREFILL_TOKENS):
+                    tokens, at = (
+                        mx.array(part.tokens),
+                        (mx.array(part.rows), mx.array(part.columns)),
+                    )
+                    if not len(part.rows):
+                        self._read(tokens, caches)
+                        continue
+                    logits = self._head(tokens, *at, caches).astype(mx.float32)
+                    mx.eval(logits)
+                    self.heartbeat()
+                    # MLX's own sum over a vocabulary is 20 times slower on a CPU, and 4.5e-5 off.
+                    values[part.slots], flags[part.slots] = log_probabilities(
+                        np.array(logits, copy=False), part.reads, part.targets
+                    )
         except RuntimeError as error:
             self.clear_cache()
             raise _memory_error(error) from None
@@ -143,12 +154,15 @@ class MlxRuntime(FolderRuntime):
         mlx = modules()
         cache = mlx.cache.make_prompt_cache(self.model)
         for start in range(0, len(base), PREFILL_TOKENS):
-            part = mlx.mx.array(base[None, start : start + PREFILL_TOKENS])
-            self.model(part, cache=cache)  # MLX is lazy: these logits are never computed
-            mlx.mx.eval([c.state for c in cache])
-            self.heartbeat()
+            self._read(mlx.mx.array(base[None, start : start + PREFILL_TOKENS]), cache)
         self._cache, self._held = cache, base
         return len(base)
+
+    def _read(self, tokens: Any, cache: Any) -> None:
+        """Has tokens in the cache, and says so."""
+        self.model(tokens, cache=cache)  # MLX is lazy: these logits are never computed
+        modules().mx.eval([c.state for c in cache])
+        self.heartbeat()
 
     def _branch(self, caches: Any, stage: SideBySide) -> Any:
         """A cache for each part of the stage: what its parent left, or nothing."""
@@ -193,14 +207,17 @@ class MlxRuntime(FolderRuntime):
         """Continuous batching by mlx-lm's batch generator."""
         mlx = modules()
         at_once = self.batch_sequences
+        base = self.shared_prompt(generations)
+        usual = median(len(g.prompt) - len(base) for g in generations)
+        side_by_side = int(max(1, min(PREFILL_PROMPTS, at_once, PREFILL_TOKENS // usual)))
         generator = mlx.generate.BatchGenerator(
             self.model,
             sampler=_most_probable,
             completion_batch_size=at_once,
-            prefill_batch_size=min(8, at_once),
+            prefill_batch_size=side_by_side,
+            prefill_step_size=PREFILL_TOKENS // side_by_side,
         )
         try:
-            base = self.shared_prompt(generations)
             self.ran(self._prefill_base(base), 0)
             shared = {}
             if len(base):

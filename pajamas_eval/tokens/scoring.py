@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -139,6 +140,18 @@ class SideBySide:
         distinct, self.reads = np.unique(part_of * width + columns, return_inverse=True)
         self.rows, self.columns = np.divmod(distinct, width)
         self.targets, self.slots = targets, slots
+
+    def parts(self, width: int) -> "Iterator[SideBySide]":
+        """The stage in runs of so many columns, for an engine to be heard of between them."""
+        for start in range(0, self.tokens.shape[1], width):
+            here = (self.columns >= start) & (self.columns < start + width)
+            wanted = np.flatnonzero(here[self.reads])
+            part = copy(self)
+            part.tokens = self.tokens[:, start : start + width]
+            part.rows, part.columns = self.rows[here], self.columns[here] - start
+            part.reads = (np.cumsum(here) - 1)[self.reads[wanted]]
+            part.targets, part.slots = self.targets[wanted], self.slots[wanted]
+            yield part
 
 
 @dataclass(slots=True)

@@ -156,7 +156,7 @@ STATEMENTS = {
         "the runtime gave an invalid identity: Expected `str`, got `int`",
     ),
     "seconds": (
-        "Odd.usage = property(lambda s: Usage(engine_seconds=NAN), lambda s, u: 0)",
+        "Odd.usage = property(lambda s: Usage(prompt_seconds=NAN), lambda s, u: 0)",
         "the runtime gave an invalid usage: nan where a number belongs",
     ),
     "usage": (
