@@ -32,6 +32,7 @@ class FolderRuntime(TokenRuntime):
         super().__init__(options)
         self.engine()  # names the missing package before anything else fails for want of it
         self.folder = self._local_folder()
+        self._refuse_adapters()
         self.config = read_config(self.folder / "config.json")
         self._refuse_missing_weights()
         self.tokenizer = self._read_tokenizer()
@@ -115,13 +116,15 @@ class FolderRuntime(TokenRuntime):
                 f"{first_line(error)}"
             ) from None
 
-    def _refuse_missing_weights(self) -> None:
+    def _refuse_adapters(self) -> None:
         # transformers would fetch the base from wherever the adapter says, unknown to the digest.
         if (self.folder / "adapter_config.json").exists():
             raise UsageError(
                 f"{self.folder} holds an adapter (adapter_config.json), whose base lies elsewhere; "
                 "merge the two into one model first"
             )
+
+    def _refuse_missing_weights(self) -> None:
         if not self.files:
             raise UsageError(f"{self.folder} holds no weights: there is no .safetensors file in it")
         self._refuse_weights_elsewhere()

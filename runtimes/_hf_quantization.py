@@ -2,7 +2,11 @@
 
 import copy
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
+
+from pajamas_eval.errors import UsageError
+from pajamas_eval.runtimes._folder import first_line
 
 _QUANTIZER_PACKAGES = {
     "awq": "gptqmodel",
@@ -34,6 +38,25 @@ def quantizer_version(quantization: dict[str, Any]) -> dict[str, str]:
         return {package: version(package)} if package else {}
     except PackageNotFoundError:  # transformers does without, or will say what is missing
         return {}
+
+
+def refuse_unusable(folder: Path, quantization: dict[str, Any]) -> None:
+    """Raises `UsageError` where transformers lacks what computes weights that are quantized so.
+
+    transformers would say it once it loads them, by then after the models before this one have run.
+    """
+    from transformers.quantizers import AutoHfQuantizer
+
+    try:
+        given = copy.deepcopy(quantization)
+        if AutoHfQuantizer.supports_quant_method(given):
+            quantizer = AutoHfQuantizer.from_config(given, pre_quantized=True)
+            quantizer.validate_environment(device_map=None)
+    except Exception as error:  # each method has errors of its own
+        name = quantization_name(quantization) or "by no method that is named"
+        raise UsageError(
+            f"{folder} is quantized ({name}) and cannot be loaded here: {first_line(error)}"
+        ) from None
 
 
 def parameter_count(model: Any, trust_remote_code: bool) -> int:

@@ -25,6 +25,9 @@ CALL_TOKENS = 512
 
 _LOG_ERROR = 4
 
+_NO_VOCABULARY = 0
+"""A type of llama.cpp's vocabularies."""
+
 
 _GPU, _INTEGRATED_GPU = 1, 2
 """Types of ggml's devices; the latter uses the machine's memory."""
@@ -222,6 +225,8 @@ def refuse_other_kinds(path: str, model: Any, metadata: Callable[[str], str]) ->
         metadata: Looks up a key of its metadata; empty where there is none.
     """
     library, architecture = llama(), metadata("general.architecture")
+    if library.llama_vocab_type(library.llama_model_get_vocab(model)) == _NO_VOCABULARY:
+        raise UsageError(f"{path} has no tokenizer; convert the model again, with its tokenizer")
     if library.llama_model_has_encoder(model):
         decodes = library.llama_model_has_decoder(model)
         kind = "an encoder-decoder" if decodes else "an encoder"

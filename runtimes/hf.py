@@ -20,6 +20,7 @@ from pajamas_eval.runtimes._hf_quantization import (
     parameter_count,
     quantization_name,
     quantizer_version,
+    refuse_unusable,
 )
 from pajamas_eval.runtimes._hf_trace import watched
 from pajamas_eval.tokens.generation import Generation
@@ -69,6 +70,8 @@ class HfRuntime(FolderRuntime):
         super().__init__(options)
         self._refuse_other_kinds()
         self._quantization = self.config.get("quantization_config") or {}
+        if self._quantization:
+            refuse_unusable(self.folder, self._quantization)
         versions = engine.versions | quantizer_version(self._quantization)
         this = Engine(versions, self.device, _hardware(self.device))
         self.engine = lambda: this  # type: ignore[method-assign]

@@ -33,6 +33,9 @@ PREFILL_PROMPTS = 8
 """Most prompts that are read side by side."""
 
 
+_READABLE = {"awq", "bitnet", "compressed-tensors", "fp8", "gptq", "modelopt", "mxfp4", "mxfp8"}
+"""Methods of other programs whose weights mlx-lm takes."""
+
 _PACKAGES = ("mlx", "mlx-lm", "transformers", "tokenizers")
 """What an answer depends on: the last two turn text into tokens and back."""
 
@@ -57,12 +60,24 @@ class MlxRuntime(FolderRuntime):
     def __init__(self, options: MlxOptions) -> None:
         super().__init__(options)
         self.config = overlaid(self.config, self._given())
+        self._refuse_other_packing()
         brings_code = self.options.trust_remote_code and self.config.get("model_file")
         if not brings_code:
             with self._refusals("loaded"):
                 classes = modules().utils._get_classes(self.config)
             if found := unread(self.folder, self.config, classes):
                 raise UsageError(misread(self.folder, found))
+
+    def _refuse_other_packing(self) -> None:
+        """Raises `UsageError` for weights that other programs quantized in ways of their own."""
+        packed = self.config.get("quantization_config")
+        if packed and "quantization" not in self.config:
+            method = str(packed.get("quant_method", "by no method that is named"))
+            if method not in _READABLE:
+                raise UsageError(
+                    f"{self.folder} is quantized ({method}), which mlx-lm does not read; convert "
+                    "the original model with mlx_lm.convert"
+                )
 
     @classmethod
     def engine(cls) -> Engine:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pajamas_eval import __version__
 from pajamas_eval.api.answer_key import AnswerKey
 from pajamas_eval.errors import PajamasError, StoreError, UsageError
-from pajamas_eval.evaluation.stored_runs import log_folder, logs_of, resume_command
+from pajamas_eval.evaluation.stored_runs import log_folder, logs_of
 from pajamas_eval.results.document import Document
 from pajamas_eval.results.file import encode
 from pajamas_eval.results.machine import this_machine
@@ -47,11 +47,6 @@ class Recording:
         free = next(n for n in names if n.casefold() not in self._logs)
         self._logs.add(free.casefold())
         return folder / f"{free}.log"
-
-    @property
-    def resume_command(self) -> str:
-        """The command that goes on with this run."""
-        return resume_command(self._store, self.number)
 
     def resolved(self, settings: RunSettings, keys: Mapping[str, AnswerKey]) -> None:
         """Records what was settled before anything was scored: settings, and keys by label."""

@@ -14,7 +14,7 @@ from pajamas_eval.errors import UsageError, suggestion
 from pajamas_eval.evaluation.evaluate import evaluate
 from pajamas_eval.evaluation.model_runner import Progress
 from pajamas_eval.evaluation.recording import Recording
-from pajamas_eval.evaluation.stored_runs import files_of_store, recorded_plan
+from pajamas_eval.evaluation.stored_runs import files_of_store, recorded_plan, resume_command
 from pajamas_eval.files import check_outputs
 from pajamas_eval.models.spec import ModelSpec, parse_specs
 from pajamas_eval.questions.registry import benchmark
@@ -71,14 +71,16 @@ def run_models(plan: RunPlan, places: Places, progress: Progress) -> Document:
         return evaluate(specs, benchmarks, source, progress, plan)
     with Store.open(path) as store:
         asked = recorded_plan(plan, source.folder, places.folder, places.json_file)
-        recording = Recording(store, asked)
         try:
+            recording = Recording(store, asked)
             with recording.ending() as ending:
                 ending.document = evaluate(specs, benchmarks, source, progress, plan, recording)
                 return ending.document
         except KeyboardInterrupt as interrupt:
-            how = f"give the same command again, or: {recording.resume_command}"
-            interrupt.add_note(f"what was computed is kept; to resume, {how}")
+            # It may come when the run is recorded already, but not yet known here.
+            if (run := store.runs.begun) is not None and store.runs.exists(run):
+                how = f"give the same command again, or: {resume_command(store, run)}"
+                interrupt.add_note(f"what was computed is kept; to resume, {how}")
             raise
 
 

@@ -179,6 +179,8 @@ def _folder_runtime(folder: Path) -> str:
     if not config_file.is_file():
         ggufs = sorted(p.name for p in folder.glob("*.gguf"))
         hint = f"; it holds {', '.join(ggufs[:3])}: name that file" if ggufs else ""
+        if (folder / "adapter_config.json").is_file():
+            hint += "; it holds an adapter: merge it with its base into one model first"
         raise UsageError(f"{folder} is not a model folder: it has no config.json{hint}")
     try:
         config = json.loads(_text(config_file))

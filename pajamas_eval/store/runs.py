@@ -58,11 +58,15 @@ class Runs:
     A process holds a lock on a file next to the store for each run it has begun. The system drops
     it when the process ends, however it ends, so that a run marked as running whose lock is free
     was interrupted; unlike a process id, a lock cannot come to mean another process.
+
+    Attributes:
+        begun: The number that this process began a run with last, whatever came of it.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._locks: dict[int, int] = {}
+        self.begun: int | None = None
 
     def begin(
         self, asked: object, *, settings: object = None, machine: object, versions: object
@@ -84,6 +88,7 @@ class Runs:
                     "VALUES (?, 'running', ?, ?, ?, ?) RETURNING id",
                     (time.time(), *values),
                 ).fetchone()
+                self.begun = int(run)
                 self._locks[run] = self._lock(run)  # before anyone else can see the run
         except BaseException:
             if run in self._locks:
@@ -144,6 +149,13 @@ class Runs:
     def get(self, run: int) -> Run:
         """One run. Raises `UsageError` where there is none of that number."""
         return self._run(self._row(_COLUMNS, run))
+
+    def exists(self, run: int) -> bool:
+        """Whether a run of that number is recorded."""
+        with suppress(UsageError):
+            self._row("id", run)
+            return True
+        return False
 
     def document(self, run: int) -> bytes | None:
         """A run's result document, where it has one. Raises `UsageError` as `get` does."""

@@ -63,6 +63,9 @@ def test_every_variant_answers_every_question(demo: tuple[str, Document]) -> Non
 
 def test_all_variants_read_the_same_tokens(demo: tuple[str, Document]) -> None:
     _, document = demo
+    assert [check.label for check in document.fairness.tokens] == [
+        model.label for model in document.models[1:]
+    ]
     for check in document.fairness.tokens:
         assert check.identical == check.total == 200 * 4 + 100 * 4 + 200
 
@@ -141,9 +144,10 @@ def test_speeds_are_those_of_distinct_tokens(demo: tuple[str, Document]) -> None
 def test_f16_in_llama_cpp_scores_as_the_original(demo: tuple[str, Document]) -> None:
     """Same weights, another engine: only answers on the edge may differ."""
     _, document = demo
-    for comparison in document.comparisons:
-        if comparison.label == "demo-f16":
-            assert comparison.gains + comparison.losses <= 0.02 * comparison.count
+    found = [comparison for comparison in document.comparisons if comparison.label == "demo-f16"]
+    assert {comparison.benchmark for comparison in found} == {r.name for r in document.benchmarks}
+    for comparison in found:
+        assert comparison.gains + comparison.losses <= 0.02 * comparison.count
 
 
 def test_the_answers_hold_what_later_questions_need(demo: tuple[str, Document]) -> None:
@@ -248,6 +252,9 @@ def test_chat_template_reaches_every_runtime_alike(
     )
     document = read(out)
     assert document.settings.template_digest
+    assert [check.label for check in document.fairness.tokens] == [
+        model.label for model in document.models[1:]
+    ]
     for check in document.fairness.tokens:
         assert check.identical == check.total
     for record in document.benchmarks:

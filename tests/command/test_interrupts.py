@@ -84,6 +84,56 @@ def stored(place: Place) -> int:
     return int(count)
 
 
+HINT = (
+    "what was computed is kept; to resume, give the same command again, or: "
+    "pajamas-eval compare --resume 1"
+)
+
+INTERRUPTED_AFTER = """
+import signal, sys
+from pajamas_eval.store import database, runs
+from pajamas_eval.cli import main
+when = {when!r}
+class Connection(database.sqlite3.Connection):
+    def execute(self, statement, *rest):
+        result = super().execute(statement, *rest)
+        begins = "INSERT INTO runs" in statement
+        Connection.begun = getattr(Connection, "begun", False) or begins
+        if when in statement and Connection.begun:
+            signal.raise_signal(signal.SIGINT)
+        return result
+connect = database.sqlite3.connect
+database.sqlite3.connect = lambda *a, **k: connect(*a, **k, factory=Connection)
+lock = runs.Runs._lock
+def locked(self, run):
+    handle = lock(self, run)
+    if when == "lock":
+        signal.raise_signal(signal.SIGINT)
+    return handle
+runs.Runs._lock = locked
+sys.exit(main())
+"""
+"""Runs the command, which is interrupted right after one step of recording the run."""
+
+
+def recorded(place: Place) -> bool:
+    """Whether the store holds a run."""
+    with (
+        suppress(sqlite3.OperationalError),
+        closing(sqlite3.connect(f"file:{place.store}?mode=ro", uri=True)) as connection,
+    ):
+        (count,) = connection.execute("SELECT count(*) FROM runs").fetchone()
+        return bool(count)
+    return False
+
+
+def hinted(printed: str) -> list[str]:
+    """The arguments of the command that is hinted at."""
+    program, *arguments = shlex.split(printed.strip().rpartition(", or: ")[2])
+    assert program == "pajamas-eval"
+    return arguments
+
+
 # -- Ctrl-C and SIGTERM ----------------------------------------------------------------------------
 
 
@@ -108,16 +158,50 @@ def test_it_stops_at_once_at_any_moment(
     assert_fit_for_a_terminal(printed)
     assert process.returncode in (SHELLS_CODE[number], -number)  # before Python has started
     assert all_end(process.pid)
-    if "opening the models" in printed:
+    said = "Interrupted" if number == signal.SIGINT else "Terminated"
+    hint = f"{said}; {HINT}"
+    if recorded(place):
         assert process.returncode == SHELLS_CODE[number]
-        assert "--resume 1" in printed
-    if printed:
-        said = "Interrupted" if number == signal.SIGINT else "Terminated"
-        last = printed.splitlines()[-1]
-        assert last == said or re.fullmatch(
-            rf"{said}; what was computed is kept; to resume, .* pajamas-eval compare --resume 1",
-            last,
-        )
+        assert printed.splitlines()[-1] == hint
+    else:  # early: nothing of it is left
+        assert printed.splitlines()[-1:] in ([], [said])
+
+
+@pytest.mark.parametrize("number", SHELLS_CODE)
+def test_the_moments_cover_both_sides_of_the_record(place: Place, number: signal.Signals) -> None:
+    """At the first moment no run is recorded; as soon as one is, the hint is always printed."""
+    models = [place.model(label, **SLOW) for label in "ab"]
+    process = place.start("compare", *models, *EVERYTHING)
+    time.sleep(MOMENTS[0])
+    assert not recorded(place)
+    deadline = time.monotonic() + 30
+    while not recorded(place):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    os.killpg(process.pid, number)
+    _, printed = stopped(process)
+    assert process.returncode == SHELLS_CODE[number]
+    assert printed.splitlines()[-1].endswith(f"; {HINT}")
+    resumed, _ = place.documented(*hinted(printed))
+    assert place.computed("a").total() == place.computed("b").total() == 28
+    assert [len(record.questions) for record in resumed.benchmarks] == [6, 4]
+    assert all(
+        a.error is None for r in resumed.benchmarks for s in r.answer_sets for a in s.answers
+    )
+
+
+@pytest.mark.parametrize("when", ["INSERT INTO runs", "COMMIT", "lock"])
+def test_the_hint_comes_though_the_run_was_recorded_that_moment(place: Place, when: str) -> None:
+    """The signal comes right after a step of recording it."""
+    program = INTERRUPTED_AFTER.format(when=when)
+    result = subprocess.run(
+        [sys.executable, "-c", program, "run", place.model("a"), *EVERYTHING],
+        capture_output=True, text=True, cwd=place.folder, env=place.environment, timeout=60,
+    )  # fmt: skip
+    assert result.returncode == 130
+    last = result.stderr.splitlines()[-1]
+    assert last == (f"Interrupted; {HINT}" if recorded(place) else "Interrupted")
+    assert recorded(place) == (when == "COMMIT")
 
 
 @pytest.mark.parametrize("number", SHELLS_CODE)
@@ -133,8 +217,7 @@ def test_what_was_computed_is_not_computed_again(place: Place, number: signal.Si
     assert "interrupted" in place.run("runs").stdout
 
     place.forget_calls()
-    (command,) = re.findall(r"pajamas-eval (compare --resume \d+)$", printed.strip())
-    resumed, _ = place.documented(*command.split())
+    resumed, _ = place.documented(*hinted(printed))
     assert place.computed("a").total() + place.computed("b").total() == 56 - kept
     assert place.run("store", "verify").stdout == "whole: 56 responses, 2 runs\n"
     place.forget_calls()
@@ -146,7 +229,8 @@ def test_what_was_computed_is_not_computed_again(place: Place, number: signal.Si
 
 def test_how_to_go_on_names_a_store_that_is_not_the_usual_one(place: Place) -> None:
     other = place.folder / "another store.sqlite"
-    process = place.start("compare", *[place.model(x, **SLOW) for x in "ab"], "--store", other)
+    models = [place.model(x, **SLOW) for x in "ab"]
+    process = place.start("compare", *models, *EVERYTHING, "--store", other)
     assert process.stderr is not None
     for line in process.stderr:
         if "loading" in line:
@@ -154,6 +238,8 @@ def test_how_to_go_on_names_a_store_that_is_not_the_usual_one(place: Place) -> N
     os.killpg(process.pid, signal.SIGINT)
     _, printed = stopped(process)
     assert printed.endswith(f"pajamas-eval compare --resume 1 --store '{other}'\n")
+    place.documented(*hinted(printed))
+    assert not place.store.exists()
     shown = place.run("show", 1, "--store", other).stdout
     assert f"to resume: pajamas-eval compare --resume 1 --store '{other}'\n" in shown
 

@@ -445,6 +445,7 @@ def test_engines_agree_on_the_same_float32_weights(original: Path, variants: Pat
         results[case_id(exact)] = scored(runtime, REQUESTS)
         runtime.close()
     reference, *others = results.values()
+    assert len(others) == 2
     for other in others:
         close(reference, other, 1e-4)
         assert [r.is_greedy for r in reference] == [r.is_greedy for r in other]

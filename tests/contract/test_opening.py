@@ -8,12 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import gguf as gguf_package
 import pytest
 
 from pajamas_eval.api.identity import Engine
 from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.models.registry import open_runtime
-from pajamas_eval.runtimes import _hf_quantization, _llama_cpp, gguf, mlx
+from pajamas_eval.models.spec import parse_spec
+from pajamas_eval.runtimes import _hf_quantization, _llama_cpp, gguf, hf, mlx
 from pajamas_eval.tokens.token_runtime import TokenRuntime
 
 
@@ -144,6 +146,7 @@ def test_the_package_that_computes_a_quantized_model_is_a_part_of_the_engine(
 ) -> None:
     plain = opened("hf", folder).engine().versions
     installed = {"bitsandbytes": "0.50.2", "gptqmodel": "7.0"}
+    monkeypatch.setattr(hf, "refuse_unusable", lambda *_: None)  # the latter is not here
     monkeypatch.setattr(
         _hf_quantization, "version", lambda package: installed.get(package) or version(package)
     )
@@ -298,3 +301,129 @@ def test_what_is_no_lack_of_memory_is_not_called_so(
     ):
         with pytest.raises(raised, match=reason):
             runtime.load()
+
+
+# -- what makes a model unusable is found before any weights are read ------------------------------
+
+
+def quantized(folder: Path, **quantization: object) -> Path:
+    """The demo model with a configuration as if its weights were packed."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    config["quantization_config"] = quantization
+    file.write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("package", "quantization"),
+    [
+        ("optimum", {"quant_method": "gptq", "bits": 4, "group_size": 128}),
+        ("gptqmodel", {"quant_method": "awq", "bits": 4, "group_size": 128}),
+        ("hqq", {"quant_method": "hqq", "quant_config": {}}),
+        ("quanto", {"quant_method": "quanto", "weights": "int8"}),
+        ("aqlm", {"quant_method": "aqlm"}),
+    ],
+)
+def test_a_missing_quantization_package_is_named(
+    folder: Path, package: str, quantization: dict[str, object]
+) -> None:
+    said = refused("hf", quantized(folder, **quantization))
+    assert f"is quantized ({quantization['quant_method']}" in said
+    assert "cannot be loaded here: " in said
+    assert package in said.partition("cannot be loaded here: ")[2].lower()
+
+
+@pytest.mark.parametrize("missing", ["accelerate", "bitsandbytes"])
+def test_bitsandbytes_needs_two_packages(
+    folder: Path, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.quantizers import quantizer_bnb_4bit as module
+
+    for package in ("accelerate", "bitsandbytes"):
+        there = package != missing
+        monkeypatch.setattr(module, f"is_{package}_available", lambda there=there: there)
+    packed = quantized(folder, quant_method="bitsandbytes", load_in_4bit=True)
+    said = refused("hf", packed)
+    assert said.startswith(f"{folder} is quantized (bitsandbytes 4-bit) and cannot be loaded here:")
+    assert f"requires {missing}: `pip install" in said
+
+
+def test_a_configuration_that_transformers_does_not_follow_is_no_obstacle(folder: Path) -> None:
+    opened("hf", quantized(folder, quant_method="of tomorrow"))
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "hqq", None])
+def test_mlx_does_not_read_what_others_packed(folder: Path, method: str | None) -> None:
+    quantization = {"quant_method": method, "bits": 4} if method else {"bits": 4}
+    said = refused("mlx", quantized(folder, **quantization))
+    assert said == (
+        f"{folder} is quantized ({method or 'by no method that is named'}), which mlx-lm does not "
+        "read; convert the original model with mlx_lm.convert"
+    )
+
+
+@pytest.mark.parametrize("name", ["hf", "mlx"])
+def test_a_folder_with_nothing_but_an_adapter_is_no_model(
+    name: str, folder: Path, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "adapters.safetensors").touch()
+    for place in (folder, bare):
+        (place / "adapter_config.json").write_text("{}")
+        assert "holds an adapter (adapter_config.json)" in refused(name, place)
+    with pytest.raises(UsageError, match="it holds an adapter: merge it with its base"):
+        parse_spec(str(bare))
+
+
+@pytest.mark.parametrize("name", ["hf", "mlx"])
+def test_a_folder_without_a_tokenizer_is_refused(name: str, folder: Path) -> None:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    assert "has no tokenizer that transformers can load" in refused(name, folder)
+
+
+def changed_gguf(source: Path, file: Path, architecture: str = "llama", **changed: object) -> Path:
+    """A GGUF file with other metadata; nothing in place of a value drops it."""
+    reader = gguf_package.GGUFReader(source)
+    writer = gguf_package.GGUFWriter(file, architecture)
+    changed = {name.replace("__", "."): value for name, value in changed.items()}
+    for field in reader.fields.values():
+        if field.name.startswith("GGUF.") or field.name == "general.architecture":
+            continue
+        name = field.name.replace("llama.", f"{architecture}.")
+        value = changed.get(name, field.contents())
+        kind = field.types[0]
+        if value is not None:
+            is_array = kind == gguf_package.GGUFValueType.ARRAY
+            writer.add_key_value(name, value, kind, sub_type=field.types[-1] if is_array else None)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"architecture": "of_tomorrow"}, "unknown model architecture: 'of_tomorrow'"),
+        ({"tokenizer__ggml__model": "of_tomorrow"}, "unknown tokenizer: 'of_tomorrow'"),
+        ({"tokenizer__ggml__model": None}, "key not found in model: tokenizer.ggml.model"),
+        ({"tokenizer__ggml__model": "no_vocab"}, "has no tokenizer; convert the model again"),
+    ],
+)
+def test_a_gguf_file_that_llama_cpp_cannot_use_is_refused(
+    variants: Path, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    file = changed_gguf(variants / "demo-q8_0.gguf", tmp_path / "x.gguf", **changes)
+    assert said in refused("gguf", file)
+
+
+def test_a_gguf_file_that_is_cut_off_is_refused(variants: Path, tmp_path: Path) -> None:
+    whole = (variants / "demo-q8_0.gguf").read_bytes()
+    (tmp_path / "x.gguf").write_bytes(whole[:-100])
+    assert "data is not within the file bounds" in refused("gguf", tmp_path / "x.gguf")

@@ -194,7 +194,9 @@ def test_what_a_failed_model_is_proven_to_lose_is_broken_all_the_same() -> None:
 
 def test_a_benchmark_that_was_not_run_is_never_passed() -> None:
     gate = Gate(benchmarks={"mmlu": BenchmarkGate(margin=50.0, max_flips=50.0, max_mean_kl=9.0)})
-    for finding in judge(pair(200, kl=[0.0] * 200), gate):
+    findings = judge(pair(200, kl=[0.0] * 200), gate)
+    assert len(findings) == 3
+    for finding in findings:
         assert finding.outcome is NOT_MEASURED
         assert finding.reason == "the benchmark was not run"
         assert finding.requirement.benchmark == "mmlu"

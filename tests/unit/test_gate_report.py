@@ -203,7 +203,9 @@ def test_proven_faults_are_errors_and_open_questions_warnings() -> None:
 
 
 def test_foreign_text_gives_github_no_command() -> None:
-    for line in annotations(evil()):
+    lines = annotations(evil())
+    assert lines
+    for line in lines:
         assert len(line.splitlines()) == 1
         command, title, _ = line.removeprefix("::").split("::", 2)[0].partition(" title=")
         assert command in ("error", "warning")

@@ -21,7 +21,10 @@ QUOTED = re.compile(r"<!-- (tests/\S+) -->\n(.*?)<!-- /\1 -->", re.DOTALL)
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
 def test_examples_are_files_that_are_tested(page: Path) -> None:
     """To bring a page up to date: `python -m tests.quote`."""
-    for file, shown in QUOTED.findall(page.read_text("utf-8")):
+    text = page.read_text("utf-8")
+    found = QUOTED.findall(text)
+    assert len(found) == text.count("<!-- tests/"), "each has an end"
+    for file, shown in found:
         assert shown == f"```python\n{(ROOT / file).read_text('utf-8')}```\n", file
 
 
