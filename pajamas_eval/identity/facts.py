@@ -8,7 +8,6 @@ import numpy as np
 from pajamas_eval.api.architecture import ArchitectureFacts, Fact, FactDifference
 
 _SHAPES = "these are other weights, or weights read in another shape"
-_IDS = "a text is cut into other tokens, or a token is taken for another"
 _LENGTH = "the longer the text, the more it changes the answers"
 _MEANINGS = {
     "family": "another computation with the same names: another model, or one that was converted "

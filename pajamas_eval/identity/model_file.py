@@ -37,7 +37,6 @@ class ModelFile:
         tensors: By their shared names, in the order of the file.
         metadata: Of a GGUF file; of a folder its `config.json`.
         left_out: Tensors that are not the language model's, or that no engine computes with.
-        has_head: Whether there is a tensor for the output head.
     """
 
     label: str
@@ -58,12 +57,6 @@ class ModelFile:
     def is_gguf(self) -> bool:
         """Whether its tensors stand as llama.cpp's converter writes them."""
         return self.format == "GGUF"
-
-    @property
-    def bytes(self) -> int:
-        """Of all tensors."""
-        parts = (*self.tensors.values(), *self.left_out.values())
-        return sum(tensor.stored_bytes for tensor in parts)
 
 
 def open_model(label: str, path: Path) -> ModelFile:
