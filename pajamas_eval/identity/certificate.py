@@ -54,6 +54,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         facts: Differences of architecture.
+        compared_facts: Values of the architecture that are known of both.
         unknown_facts: Fields known of one of the two only.
         vocabulary: Nothing where one has no list of tokens that can be read.
         tensors: All, also those that are the same.
@@ -64,6 +65,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     variant: str
     outcome: Outcome
     facts: tuple[FactDifference, ...]
+    compared_facts: int
     unknown_facts: tuple[str, ...]
     vocabulary: VocabularyComparison | None
     tensors: tuple[TensorFinding, ...]

@@ -45,6 +45,7 @@ def compare_models(
         variant=variant.label,
         outcome=_overall(facts, vocabulary, tensors),
         facts=facts,
+        compared_facts=found.compared,
         unknown_facts=tuple(name for name in found.unknown if name not in _LEFT_TO_WEIGHTS),
         vocabulary=vocabulary,
         tensors=tensors,
@@ -149,7 +150,11 @@ class _Weights:
             return replace(finding, outcome=outcome, fault=fault)
         if base.shape != variant.shape and not _is_padding(name, base, variant):
             return self._faulty(finding, diagnose_shapes(base, variant))
-        measured = measure(base, variant)
+        try:
+            measured = measure(base, variant)
+        except (ValueError, TypeError, RuntimeError) as error:  # of the libraries that unpack
+            fault = Fault(FaultKind.UNREADABLE, str(error).partition("\n")[0])
+            return replace(finding, outcome=Outcome.CANNOT_TELL, fault=fault)
         finding = _with_measures(finding, measured)
         if base.rows != variant.rows:
             finding = self._padded(finding, base, variant)

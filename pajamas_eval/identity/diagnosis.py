@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pajamas_eval.api.architecture import ArchitectureFacts, Fact, PerLayer
-from pajamas_eval.identity.explained_error import LARGEST_ERROR, SCALE_TOLERANCE
+from pajamas_eval.identity.explained_error import LARGEST_ERROR
 from pajamas_eval.identity.measure import Measured
 from pajamas_eval.identity.weights.arrays import Array
 from pajamas_eval.identity.weights.names import layer_of
@@ -125,8 +125,7 @@ def _simple(measured: Measured) -> Fault | None:
     if measured.error_after_shift <= measured.limit and mean:
         return Fault(FaultKind.SHIFTED, f"every value is {mean:+.4g} off")
     related = measured.correlation > _RELATED or measured.correlation < -_RELATED
-    off = abs(slope - 1) > SCALE_TOLERANCE
-    if related and off and measured.error_after_scale <= measured.limit:
+    if related and measured.error_after_scale <= measured.limit:
         return Fault(FaultKind.SCALED, f"{slope:.3g} times the base")
     return None
 

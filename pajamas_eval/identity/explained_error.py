@@ -45,9 +45,6 @@ VALUE_LIMIT = 16.0
 UNEVEN = frozenset({"NVFP4", "nvfp4"})
 """Formats whose smallest scale is so large that small rows may be lost in them."""
 
-SCALE_TOLERANCE = 0.02
-"""How far the best factor between two tensors may be from 1 and still be called 1."""
-
 
 def tensor_limit(explained: float) -> float:
     """The relative error from which on a tensor is not what it should be."""

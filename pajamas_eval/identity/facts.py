@@ -8,7 +8,6 @@ import numpy as np
 from pajamas_eval.api.architecture import ArchitectureFacts, Fact, FactDifference
 
 _SHAPES = "these are other weights, or weights read in another shape"
-_IDS = "a text is cut into other tokens, or a token is taken for another"
 _LENGTH = "the longer the text, the more it changes the answers"
 _MEANINGS = {
     "family": "another computation with the same names: another model, or one that was converted "
@@ -18,7 +17,8 @@ _MEANINGS = {
     "heads": "the same matrices are cut into other heads",
     "kv_heads": "the same matrices are cut into other heads",
     "head_size": "the same matrices are cut into other heads",
-    "feed_forward_size": _SHAPES,
+    "feed_forward_size": "some families round it up where they build the model: harmless if the "
+    "matrices have one size, which the weights tell",
     "vocabulary": "a token was lost or added, or rows of padding are read as tokens",
     "vocabulary_padding": "rows that no text uses were cut off or added, which is harmless",
     "tied_head": "the output head is the embedding in one and a matrix of its own in the other: "
@@ -54,7 +54,7 @@ _MEANINGS = {
     "eos_token_id": "generation ends at another token",
     "prefix": "texts begin with other tokens: BOS is missing, or there twice",
 }
-_HARMLESS = frozenset({"vocabulary_padding", "tied_head"})
+_HARMLESS = frozenset({"feed_forward_size", "vocabulary_padding", "tied_head"})
 _FACTOR_TOLERANCE = 1e-4
 """Relative: programs compute the factors of frequencies in float32, each in its own order."""
 
@@ -66,10 +66,12 @@ class FactComparison:
     Attributes:
         differences: Values known of both that are not equal.
         unknown: Fields that are known of one model only; those known of neither are left out.
+        compared: Values known of both.
     """
 
     differences: tuple[FactDifference, ...]
     unknown: tuple[str, ...]
+    compared: int
 
 
 def compare_facts(base: ArchitectureFacts, variant: ArchitectureFacts) -> FactComparison:
@@ -90,7 +92,8 @@ def compare_facts(base: ArchitectureFacts, variant: ArchitectureFacts) -> FactCo
                 )
         elif name in known or name in other:
             unknown.append(name)
-    return FactComparison(tuple(differences), tuple(unknown))
+    compared = len(known.keys() & other.keys())
+    return FactComparison(tuple(differences), tuple(unknown), compared)
 
 
 def _equal(name: str, base: Fact[object], variant: Fact[object]) -> bool:

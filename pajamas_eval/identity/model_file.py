@@ -37,7 +37,6 @@ class ModelFile:
         tensors: By their shared names, in the order of the file.
         metadata: Of a GGUF file; of a folder its `config.json`.
         left_out: Tensors that are not the language model's, or that no engine computes with.
-        has_head: Whether there is a tensor for the output head.
     """
 
     label: str
@@ -59,12 +58,6 @@ class ModelFile:
         """Whether its tensors stand as llama.cpp's converter writes them."""
         return self.format == "GGUF"
 
-    @property
-    def bytes(self) -> int:
-        """Of all tensors."""
-        parts = (*self.tensors.values(), *self.left_out.values())
-        return sum(tensor.stored_bytes for tensor in parts)
-
 
 def open_model(label: str, path: Path) -> ModelFile:
     """Reads what describes a model, and where its tensors lie.
@@ -72,11 +65,14 @@ def open_model(label: str, path: Path) -> ModelFile:
     Raises:
         UsageError: It is no model file or folder, or a broken one, or a library is missing.
     """
-    if path.is_dir():
-        return _open_folder(label, path)
-    if path.suffix == ".gguf":
-        return _open_gguf(label, path)
-    raise UsageError(f"{path} is neither a GGUF file nor a model folder")
+    if path.suffix != ".gguf" and not path.is_dir():
+        raise UsageError(f"{path} is neither a GGUF file nor a model folder")
+    try:
+        return _open_folder(label, path) if path.is_dir() else _open_gguf(label, path)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        # Anybody may write anything into metadata, such as a word for a number.
+        what = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{path} does not describe a model that can be read: {what}") from None
 
 
 def _open_gguf(label: str, path: Path) -> ModelFile:

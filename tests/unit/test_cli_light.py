@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+import tiny_models
 from click.testing import CliRunner, Result
 
 from pajamas_eval.api.identity import Engine
@@ -75,9 +76,17 @@ def test_a_list_imports_no_engine(kind: str) -> None:
     assert not modules & ENGINES
 
 
+def test_a_certificate_needs_no_engine(tmp_path: Path) -> None:
+    file = tiny_models.write_gguf(tiny_models.llama(), tmp_path / "model.gguf")
+    folder = tiny_models.write_folder(tiny_models.llama(), tmp_path / "model")
+    modules = imported_by("verify", f"base={folder}", str(file))
+    assert "gguf" in modules
+    assert not modules & ENGINES
+
+
 def test_help_shows_the_commands() -> None:
     output = run("--help").output
-    for command in ("compare", "run", "gate", "list", "doctor"):
+    for command in ("compare", "run", "gate", "verify", "list", "doctor"):
         assert f"\n  {command} " in output
 
 

@@ -122,6 +122,13 @@ def test_a_variant_of_a_quantized_base_is_the_same_model(tmp_path: Path) -> None
         assert (found.outcome, name) == (Outcome.SAME, name)
 
 
+def test_a_fault_smaller_than_the_bits_is_not_seen(tmp_path: Path) -> None:
+    """As docs/same-model.md says."""
+    variant = tiny.llama()
+    variant.tensors["model.embed_tokens.weight"] = lambda matrix: matrix * np.float32(1.2)
+    assert certify(tiny.llama(), variant, mlx(2, 32), tmp_path).outcome is Outcome.SAME
+
+
 # -- planted faults ------------------------------------------------------------------------
 
 
@@ -476,6 +483,14 @@ PLANTED: dict[str, Planted] = {
         fault=FaultKind.SCALED,
         tensors=("token_embd.weight",),
         detail="times the base",
+    ),
+    "scaled by 2 %": Planted(
+        tiny.llama,
+        change("token_embd.weight", embedding, lambda matrix: matrix * np.float32(1.02)),
+        {name: ALL[name] for name in ("gguf F16", "gguf Q8_0", "mlx 8-bit", "hf")},
+        fault=FaultKind.SCALED,
+        tensors=("token_embd.weight",),
+        detail="1.02 times the base",
     ),
     "the sign lost": Planted(
         tiny.llama,

@@ -37,7 +37,7 @@ def read_gguf(path: Path) -> GgufContent:
             metadata = metadata or _metadata(reader.fields)
             for tensor in reader.tensors:
                 tensors[tensor.name] = _tensor(part, tensor, gguf.dequantize)
-        except (ValueError, LookupError, TypeError, OverflowError, MemoryError) as error:
+        except (ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
             cut = "reshape" in str(error)  # of what there is into what there should be
             what = "it is cut off" if cut else str(error) or type(error).__name__
             raise UsageError(f"{part} is not a readable GGUF file: {what}") from None

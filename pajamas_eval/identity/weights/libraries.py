@@ -5,7 +5,12 @@ from typing import Any
 
 from pajamas_eval.errors import UsageError, install_command
 
-_EXTRAS = {"gguf": "verify", "mlx": "mlx", "torch": "hf", "compressed_tensors": "verify"}
+_INSTALL = {
+    "gguf": install_command("verify"),
+    "mlx": install_command("mlx"),
+    "torch": install_command("hf"),
+    "compressed_tensors": "pip install compressed-tensors",
+}
 
 
 def library(module: str, file: object) -> Any:
@@ -16,5 +21,5 @@ def library(module: str, file: object) -> Any:
         package = module.partition(".")[0]
         raise UsageError(
             f"to read {file}, verify needs the Python package {package!r}, which is not "
-            f"installed; install it with: {install_command(_EXTRAS[package])}"
+            f"installed; install it with: {_INSTALL[package]}"
         ) from None

@@ -27,7 +27,12 @@ _RENAMED = (
     (re.compile(r"\.(?:switch_glu)\."), "."),
     (re.compile(r"^model\.h\.(\d+)\.(attention|mlp\.dense)"), r"gpt_neox.layers.\1.\2"),
     (re.compile(r"^model\.h\.(\d+)\.(input_layernorm|post_attention_layernorm)"), None),
-    (re.compile(r"^(?:transformer|model)\.(h\.\d+\.|wte\.|wpe\.|ln_f\.)"), r"\1"),
+    (
+        re.compile(
+            r"^(?:transformer|model)\.(h\.\d+\.|wte\.|wpe\.|ln_f\.|word_embeddings_layernorm\.)"
+        ),
+        r"\1",
+    ),
     (re.compile(r"^model\.(embed_in|final_layer_norm)\."), r"gpt_neox.\1."),
 )
 _NEOX_NORMS = r"gpt_neox.layers.\1.\2"

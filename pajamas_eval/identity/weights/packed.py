@@ -14,6 +14,9 @@ from pajamas_eval.identity.weights.safetensors_file import Stored
 from pajamas_eval.identity.weights.tensor import Tensor
 
 _MLX_BLOCKS = {"mxfp4": Encoding("mxfp4", 32, 16), "nvfp4": Encoding("nvfp4", 16, 16)}
+_MLX_USUAL = {"affine": (4, 64), "mxfp4": (4, 32), "nvfp4": (4, 16), "mxfp8": (8, 32)}
+"""Bits and group size where a folder names none (`mlx.core.quantize`)."""
+
 _MLX_FLOATS = {"mxfp8": Encoding("mxfp8", 1, 2**4)}
 
 
@@ -52,8 +55,10 @@ def mlx_tensor(module: str, parts: Mapping[str, Stored], settings: Mapping[str, 
     """
     own = settings.get(module)
     settings = own if isinstance(own, Mapping) else settings
-    bits, mode = int(settings.get("bits", 4)), str(settings.get("mode", "affine"))
-    group = int(settings.get("group_size", 64))
+    mode = str(settings.get("mode") or "affine")
+    usual_bits, usual_group = _MLX_USUAL.get(mode, _MLX_USUAL["affine"])
+    bits = int(settings.get("bits") or usual_bits)
+    group = int(settings.get("group_size") or usual_group)
     weight, scales, biases = parts["weight"], parts["scales"], parts.get("biases")
     columns = weight.shape[-1] * 32 // bits
     true_group = columns // scales.shape[-1] if scales.shape[-1] else group

@@ -78,10 +78,11 @@ def architecture(comparison: Comparison) -> Iterator[str]:
         yield f"{_named(difference.name)}: {values}"
         yield f"  {difference.meaning}"
     if not comparison.facts:
-        yield "architecture: equal, as far as both say"
+        known = plural(comparison.compared_facts, "value")
+        yield f"architecture: {known} known of both, all equal"
     if comparison.unknown_facts:
         names = ", ".join(map(_named, comparison.unknown_facts))
-        yield f"said by one of the two only: {names}"
+        yield f"  known of one of the two only: {names}"
 
 
 def _named(field: str) -> str:

@@ -9,6 +9,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,8 @@ def llama(**settings: Any) -> Model:
         "eos_token_id": EOS,
     }
     config |= settings
-    return Model(config, _weights(config, norms=1.0), _tokenizer())
+    weights = _weights(config["tie_word_embeddings"], norms=1.0)
+    return Model(config, dict(weights), _tokenizer())
 
 
 def tied() -> Model:
@@ -117,7 +119,7 @@ def gemma2() -> Model:
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
         tie_word_embeddings=True,
     )
-    model.weights = _weights(model.config, norms=0.0)
+    model.weights = dict(_weights(True, norms=0.0))
     for number in range(LAYERS):
         for part in ("pre_feedforward_layernorm", "post_feedforward_layernorm"):
             model.weights[model.layer(number, part)] = _norm(number + 40, 0.0)
@@ -150,13 +152,14 @@ def _norm(seed: int, mean: float) -> Array:
     return np.random.default_rng(seed).normal(mean, 0.1, HIDDEN).astype(np.float32)
 
 
-def _weights(config: Mapping[str, Any], norms: float) -> dict[str, Array]:
+@cache
+def _weights(tied: bool, norms: float) -> dict[str, Array]:
     rng = np.random.default_rng(0)
     weights = {
         "model.embed_tokens.weight": _matrix(rng, ROWS, HIDDEN),
         "model.norm.weight": _norm(1000, norms),
     }
-    if not config["tie_word_embeddings"]:
+    if not tied:
         weights["lm_head.weight"] = _matrix(rng, ROWS, HIDDEN)
     for number in range(LAYERS):
         shapes = {
