@@ -38,6 +38,14 @@ LAYER_GROWTH = 2.0
 CLOSE = 0.3
 """Share of an error that may be left where a factor explains it."""
 
+FAR_OFF = 2.0
+"""How often its limit a token's error is where that is no rounding: of honest variants, at most one
+token in five hundred has so much at any layer."""
+
+SOME_TOKENS = 0.1
+"""Share of such tokens that shows a fault though most are right. An expert that is another's is met
+by a quarter of them where two of eight are chosen; rounding makes the choice flip for a few."""
+
 UNTOUCHED = 16
 """Tokens at the beginning of a text that must be right for the rest to start late."""
 
@@ -50,6 +58,7 @@ class Cause(StrEnum):
 
     NOT_NUMBERS = "not numbers"
     FACTOR = "factor"
+    SOME_TOKENS = "some tokens"
     LATE = "late"
     GROWS = "grows"
     FIRST_TOKEN_RIGHT = "first token right"
@@ -72,6 +81,7 @@ class PlaceRecord(msgspec.Struct, frozen=True, kw_only=True):
         first_token_error: Error of the first token alone.
         early_error: That of the three tokens after it.
         growth: Error of the text's last quarter over that.
+        far_off: Share of the tokens whose error is more than twice the limit.
         starts_at: The first token that is off, where all before it are right.
         errors_by_position: Medians over equal parts of the text.
     """
@@ -87,6 +97,7 @@ class PlaceRecord(msgspec.Struct, frozen=True, kw_only=True):
     first_token_error: float | None
     early_error: float | None
     growth: float | None
+    far_off: float
     starts_at: int | None
     errors_by_position: list[float]
 
@@ -155,6 +166,7 @@ def place_record(
         first_token_error=found.first_token,
         early_error=found.early,
         growth=found.growth,
+        far_off=float((found.per_token > FAR_OFF * allowed).mean()),
         starts_at=_starts_at(found, allowed),
         errors_by_position=found.ranges,
     )
@@ -170,8 +182,7 @@ def find_partings(places: Sequence[PlaceRecord], rounding: float) -> list[Partin
     grown = _grown(places, rounding)
     parted: dict[Place, list[PlaceRecord]] = {}
     for record in places:
-        late = record.starts_at is not None
-        if record.error > record.limit or late or (record.place, record.layer) in grown:
+        if _is_off(record) or (record.place, record.layer) in grown:
             parted.setdefault(record.place, []).append(record)
     order = {id(record): number for number, record in enumerate(places)}
     counts = Counter(record.place for record in places)
@@ -188,6 +199,19 @@ def find_partings(places: Sequence[PlaceRecord], rounding: float) -> list[Partin
         for place, records in parted.items()
     ]
     return sorted(partings, key=lambda parting: order[id(parting.first)])
+
+
+def _is_off(record: PlaceRecord) -> bool:
+    """Whether a place by itself is off by more than rounding explains."""
+    return record.error > record.limit or _in_part(record) or record.starts_at is not None
+
+
+def _in_part(record: PlaceRecord) -> bool:
+    """Whether more tokens are far off than rounding may throw there.
+
+    What a token is embedded as depends on it alone: one that is far off is a row that differs.
+    """
+    return record.far_off > (0.0 if record.place is Place.EMBEDDING else SOME_TOKENS)
 
 
 def _grown(
@@ -227,6 +251,8 @@ def _shape(record: PlaceRecord) -> Cause:
         return Cause.FACTOR
     if record.starts_at is not None:
         return Cause.LATE
+    if record.error <= record.limit and _in_part(record):
+        return Cause.SOME_TOKENS
     mixes_tokens = record.place in (Place.ATTENTION, Place.OUTPUT)
     first = record.first_token_error
     if mixes_tokens and first is not None and first <= record.limit:

@@ -53,6 +53,16 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
             },
         },
     ),
+    "qwen3moe": (
+        "Qwen3Moe",
+        {
+            "head_dim": 16,
+            "num_experts": 8,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 32,
+            "num_key_value_heads": 2,
+        },
+    ),
     "mamba": ("Mamba", {"state_size": 8}),
     "gpt2": (
         "GPT2LMHead",
@@ -77,9 +87,9 @@ def write_folder(name: str, original: Path, folder: Path) -> Path:
     model = model_type(model_type.config_class(**own))
     with torch.no_grad():
         for key, parameter in model.named_parameters():
-            if parameter.ndim == 2:
+            if parameter.ndim >= 2 and "A_log" not in key:
                 # Conv1D of GPT-2 has its inputs first.
-                inputs = parameter.shape[0 if name == "gpt2" and ".h." in key else 1]
+                inputs = parameter.shape[0 if name == "gpt2" and ".h." in key else -1]
                 parameter.normal_(0, 2 * inputs**-0.5)
             elif "norm" in key or ".ln_" in key:
                 parameter.add_(torch.randn_like(parameter) * 0.1)

@@ -196,6 +196,23 @@ def test_the_first_token_attends_to_itself_alone() -> None:
     assert parting.cause is Cause.FIRST_TOKEN_RIGHT
 
 
+def test_some_tokens_meet_a_wrong_expert() -> None:
+    off = noisy(np.where(np.arange(TOKENS) % 4 == 1, 1.0, NOISE))
+    (parting,) = find_partings(model(feed_forward_3=off), NOISE)
+    assert (parting.layers, parting.cause) == ([3], Cause.SOME_TOKENS)
+    assert parting.first.far_off == pytest.approx(0.25, abs=0.03)
+    assert parting.first.error < parting.first.limit
+    few = noisy(np.where(np.arange(TOKENS) % 20 == 1, 1.0, NOISE))
+    assert find_partings(model(feed_forward_3=few), NOISE) == []
+
+
+def test_one_row_of_the_embeddings() -> None:
+    theirs = noisy()
+    theirs[17] *= -1
+    (parting,) = find_partings(model(embedding=theirs), NOISE)
+    assert (parting.place, parting.cause) == (Place.EMBEDDING, Cause.SOME_TOKENS)
+
+
 def test_a_factor_is_named() -> None:
     (parting,) = find_partings(model(embedding=noisy() / 4), NOISE)
     assert (parting.cause, parting.layers) == (Cause.FACTOR, [])

@@ -110,6 +110,11 @@ def _points_to(parting: Parting) -> str:
                 f"It is {worst.factor:.4g} times the baseline's and otherwise the same: a factor "
                 "was forgotten or added, such as that of embeddings (the root of the hidden size)."
             )
+        case Cause.SOME_TOKENS:
+            text = (
+                f"Most tokens are right, and {100 * worst.far_off:.1f} % are far off: an expert of "
+                "several, a row of the embeddings, or whatever else only some tokens meet."
+            )
         case Cause.LATE:
             start = parting.first.starts_at
             text = (
