@@ -16,6 +16,7 @@ from pajamas_eval.api.identity import Engine, Identity
 from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
 from pajamas_eval.runtimes._hf_architecture import facts_of_config
+from pajamas_eval.runtimes._hf_device import best_device, device_named, hardware
 from pajamas_eval.runtimes._hf_quantization import (
     parameter_count,
     quantization_name,
@@ -62,18 +63,18 @@ class HfRuntime(FolderRuntime):
             "transformers": transformers.__version__,
             "tokenizers": version("tokenizers"),
         }
-        return Engine(versions, _best_device())
+        return Engine(versions, best_device())
 
     def __init__(self, options: HfOptions) -> None:
         engine = self.engine()
-        self.device = _device(options.device)
+        self.device = device_named(options.device)
         super().__init__(options)
         self._refuse_other_kinds()
         self._quantization = self.config.get("quantization_config") or {}
         if self._quantization:
             refuse_unusable(self.folder, self._quantization)
         versions = engine.versions | quantizer_version(self._quantization)
-        this = Engine(versions, self.device, _hardware(self.device))
+        this = Engine(versions, self.device, hardware(self.device))
         self.engine = lambda: this  # type: ignore[method-assign]
 
     def architecture(self) -> ArchitectureFacts:
@@ -366,37 +367,3 @@ class HfRuntime(FolderRuntime):
         if self.device == "cpu" and not self._quantization:
             return torch.float32
         return "auto"
-
-
-def _device(asked: str) -> str:
-    """The device asked for. Raises `UsageError` if it is not here."""
-    import torch
-
-    if asked == "auto":
-        return _best_device()
-    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", asked):
-        raise UsageError(f"device={asked}: the hf runtime takes auto, cpu, mps, cuda or cuda:N")
-    if asked == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("device=mps: torch finds no Apple GPU here; leave it out, or take cpu")
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if asked.startswith("cuda") and int(asked[5:] or 0) >= found:
-        names = ", ".join(f"cuda:{number}" for number in range(found))
-        raise UsageError(f"device={asked}: torch finds {names or 'no CUDA device'} here")
-    return asked
-
-
-def _hardware(device: str) -> str:
-    """What a device's kernels are chosen by: the model of a GPU, the instructions of a CPU."""
-    import torch
-
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    return torch.backends.cpu.get_cpu_capability() if device == "cpu" else ""
-
-
-def _best_device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
