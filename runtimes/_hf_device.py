@@ -32,6 +32,7 @@ def hardware(device: str) -> str:
 
 
 def best_device() -> str:
+    """The first of `cuda`, `mps` and `cpu` that works."""
     import torch
 
     if torch.cuda.is_available():
