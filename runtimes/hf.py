@@ -83,7 +83,11 @@ class HfRuntime(FolderRuntime):
 
     def _refuse_other_kinds(self) -> None:
         """Raises `UsageError` for what transformers has no causal language model for."""
-        from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+        from transformers import (
+            MODEL_FOR_CAUSAL_LM_MAPPING,
+            MODEL_FOR_MASKED_LM_MAPPING,
+            AutoConfig,
+        )
 
         trusted = self.options.trust_remote_code
         try:
@@ -97,6 +101,12 @@ class HfRuntime(FolderRuntime):
         self._resolved = config
         if trusted and "AutoModelForCausalLM" in (self.config.get("auto_map") or {}):
             return
+        causal = getattr(config, "is_decoder", False) or getattr(config, "causal", False)
+        is_encoder = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not causal
+        if is_encoder and not config.is_encoder_decoder:
+            raise UsageError(
+                f"{self.folder} is not a causal language model: later tokens change earlier logits"
+            )
         if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
             kind = "an encoder-decoder, " if config.is_encoder_decoder else ""
             raise UsageError(

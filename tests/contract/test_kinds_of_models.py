@@ -1,5 +1,6 @@
 """Models that are not what they must be, or cannot be run in every way, are found out."""
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -87,10 +88,16 @@ def opened(name: str, path: Path, **options: Any) -> TokenRuntime:
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("name", MASKED)
-def test_a_masked_model_is_refused_when_it_is_loaded(make: Make, name: str, exact: bool) -> None:
+@pytest.mark.parametrize("claims", [False, True])
+def test_a_masked_model_is_refused(make: Make, name: str, exact: bool, claims: bool) -> None:
+    """When it is opened; at the latest, where its configuration claims to be causal, at load."""
     folder = make(f"{name}ForMaskedLM", MASKED[name])
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "causal": claims}))
     with pytest.raises(UsageError) as refusal:
-        opened("hf", folder, exact=exact).load()
+        runtime = opened("hf", folder, exact=exact)
+        assert claims, "it was not opened"
+        runtime.load()
     assert str(refusal.value) == (
         f"{folder} is not a causal language model: later tokens change earlier logits"
     )
