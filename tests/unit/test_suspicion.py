@@ -1,5 +1,6 @@
 """Alarms where a variant diverges by more than its bits explain, and none where it does not."""
 
+import io
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -8,8 +9,10 @@ import msgspec
 import numpy as np
 import pytest
 from handmade import choices, document, identity
+from rich.console import Console
 
 from pajamas_eval.analysis.summary import summarize
+from pajamas_eval.report.terminal.gate import show as show_gate
 from pajamas_eval.report.wording.suspicion import suspicions
 from pajamas_eval.results.document import AnswerRecord, AnswerSet, Document
 
@@ -77,6 +80,14 @@ def test_many_bits_that_diverge_much_are_out_of_line() -> None:
     (line, *_) = suspicions(made)
     assert line.startswith("ALARM: q8 may not be the same model as base: 8.50 bits per weight ")
     assert line.endswith("pajamas-eval verify base.gguf q8.gguf")
+
+
+def test_a_gate_says_so_before_its_conclusion() -> None:
+    made = compared(HONEST | {"q8": (0.08, 8.5)})
+    console = Console(file=io.StringIO(), width=2000)
+    show_gate(made, [], console)
+    assert isinstance(console.file, io.StringIO)
+    assert "ALARM: q8 may not be the same model as base: " in console.file.getvalue()
 
 
 def test_more_bits_that_diverge_more_are_out_of_order() -> None:

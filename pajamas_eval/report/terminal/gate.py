@@ -11,6 +11,7 @@ from pajamas_eval.report.terminal.tables import say, show_title
 from pajamas_eval.report.wording import comparison as sentences
 from pajamas_eval.report.wording.figures import printable
 from pajamas_eval.report.wording.gate import conclusion, legend, measured, required, subject
+from pajamas_eval.report.wording.suspicion import suspicions
 from pajamas_eval.results.document import Document
 
 
@@ -27,6 +28,9 @@ def show(document: Document, findings: Sequence[Finding], console: Console) -> N
                 _say(f"{subject(finding.requirement)}: {finding.reason}.", console)
         console.print()
     for line in legend(findings):
+        _say(line, console)
+        console.print()
+    for line in suspicions(document):
         _say(line, console)
         console.print()
     for label, of_variant in by_variant(findings).items():
