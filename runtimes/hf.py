@@ -17,6 +17,7 @@ from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
 from pajamas_eval.runtimes._hf_architecture import facts_of_config
 from pajamas_eval.runtimes._hf_device import best_device, device_named, hardware
+from pajamas_eval.runtimes._hf_kinds import causal_config
 from pajamas_eval.runtimes._hf_quantization import (
     parameter_count,
     quantization_name,
@@ -69,7 +70,8 @@ class HfRuntime(FolderRuntime):
         engine = self.engine()
         self.device = device_named(options.device)
         super().__init__(options)
-        self._refuse_other_kinds()
+        trusted = self.options.trust_remote_code
+        self._resolved = causal_config(self.folder, self.config, trusted=trusted)
         self._quantization = self.config.get("quantization_config") or {}
         if self._quantization:
             refuse_unusable(self.folder, self._quantization)
@@ -80,38 +82,6 @@ class HfRuntime(FolderRuntime):
     def architecture(self) -> ArchitectureFacts:
         """From the configuration as transformers completes it, and the modules made from it."""
         return self.with_tokens(facts_of_config(self._resolved, len(self.tokenizer)))
-
-    def _refuse_other_kinds(self) -> None:
-        """Raises `UsageError` for what transformers has no causal language model for."""
-        from transformers import (
-            MODEL_FOR_CAUSAL_LM_MAPPING,
-            MODEL_FOR_MASKED_LM_MAPPING,
-            AutoConfig,
-        )
-
-        trusted = self.options.trust_remote_code
-        try:
-            config = self._resolved = AutoConfig.from_pretrained(
-                self.folder, trust_remote_code=trusted
-            )
-        except Exception as error:  # transformers raises many kinds for a broken configuration
-            raise UsageError(
-                f"{self.folder} cannot be loaded by transformers: {first_line(error)}"
-            ) from None
-        self._resolved = config
-        if trusted and "AutoModelForCausalLM" in (self.config.get("auto_map") or {}):
-            return
-        causal = getattr(config, "is_decoder", False) or getattr(config, "causal", False)
-        is_encoder = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not causal
-        if is_encoder and not config.is_encoder_decoder:
-            raise UsageError(
-                f"{self.folder} is not a causal language model: later tokens change earlier logits"
-            )
-        if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-            kind = "an encoder-decoder, " if config.is_encoder_decoder else ""
-            raise UsageError(
-                f"{self.folder} is {kind}not a causal language model ({config.model_type})"
-            )
 
     def load(self) -> Identity:
         """Reads the weights."""
