@@ -258,8 +258,8 @@ def test_words_for_one_layer_and_for_none() -> None:
     assert line.endswith("a tensor rather than a setting, or another layer's tensor.")
     (line, _) = conclusions(comparison())
     assert line == (
-        "mlx and hf part nowhere: a relative error of 0.0100 in its weights and arithmetic "
-        "explains every difference."
+        "mlx and hf part nowhere by more than a relative error of 0.0100 in weights and "
+        "arithmetic explains."
     )
 
 

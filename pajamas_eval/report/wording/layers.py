@@ -51,9 +51,11 @@ def conclusions(found: LayerComparison) -> Iterator[str]:
     variant, baseline = printable(found.variant), printable(found.baseline)
     for note in found.notes:
         yield f"{variant}: {printable(note)}."
-    error = f"a relative error of {figure(found.rounding)} in its weights and arithmetic"
     if not found.partings:
-        yield f"{variant} and {baseline} part nowhere: {error} explains every difference."
+        yield (
+            f"{variant} and {baseline} part nowhere by more than a relative error of "
+            f"{figure(found.rounding)} in weights and arithmetic explains."
+        )
     for number, parting in enumerate(found.partings):
         begin = f"{variant} and {baseline} part first at" if number == 0 else "They part also at"
         yield f"{begin} {_where(parting)}. {_size(parting, found.rounding)} {_points_to(parting)}"
