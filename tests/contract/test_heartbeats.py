@@ -174,7 +174,7 @@ def test_parts_give_what_the_whole_gives(
         runtime = open_runtime(name, {"path": str(paths[name])})
         assert isinstance(runtime, TokenRuntime)
         runtime.load()
-        asked = [*ASKED["scored"], *ASKED["rolling"], *ASKED["generated"]]
+        asked = [*ASKED["scored"], *ASKED["rolling"], *ASKED["generated"][:1]]
         results = dict(runtime.answer(asked))
         values.append([results[i] for i in range(len(asked))])
         runtime.close()
