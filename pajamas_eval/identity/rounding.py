@@ -93,6 +93,7 @@ def _bits(identity: Identity) -> float | None:
     known = [] if identity.bits_per_weight is None else [identity.bits_per_weight]
     if "fp8" in label or "float8" in label:
         known.append(6.0)  # three bits of mantissa round as six of a grid do
-    elif number := re.search(r"\d+", label):
-        known.append(float(number[0]))
+    named = [float(bits) for bits in re.findall(r"(\d+)-bit", label)]
+    first = re.search(r"\d+", label.partition("groups of")[0])
+    known += [*named, *([float(first[0])] if first else [])]
     return min(known, default=None)

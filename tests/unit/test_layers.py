@@ -112,6 +112,10 @@ def test_rounding_is_that_of_the_fewest_bits() -> None:
     )  # fmt: skip
     assert f32 < f16 < bf16 < q8 < q6 < q4 < q2
     assert weight_rounding(identity("compressed-tensors", 4.3)) == pytest.approx(q4, rel=0.25)
+    assert weight_rounding(identity("6-bit and 4-bit, groups of 64", 5.2)) == q4
+    assert weight_rounding(identity("mxfp4 and 8-bit, groups of 32", 5.2)) == q4
+    assert weight_rounding(identity("IQ2_XS - 2.3125 bpw", 2.4)) == q2
+    assert weight_rounding(identity("all F32", 32)) == f32
     assert weight_rounding(identity("unknown")) == bf16
 
 
