@@ -350,7 +350,7 @@ LISTED: dict[tuple[str, ...], list[str]] = {
         "odd                   cannot be used: 'odd' is offered by 2 packages, one and two; "
         "uninstall all but one of them",
         "  not used: 'mmlu' of the package greedy, since that name is built in",
-        "dialogue              two rounds about numbers; acc; 0-shot by default",
+        "dialogue              two rounds about numbers; acc; 0-shot by default, margin 1 point",
     ],
     ("doctor",): [
         "wreck    missing: 'wreck' of the package broken is broken: ModuleNotFoundError: "
