@@ -23,7 +23,8 @@ bits) and 7 (the demo model at 4 bits)."""
 
 ROTATION = 5.0
 """The same where it points to the rotation: a wrong base has 7 and more (4 to 5 at MLX's 4 bits), a
-wrong linear scaling 5.6, and rows of queries and keys in the wrong order have 3.7 to 4.2."""
+wrong linear scaling 5.6. Rows of queries and keys in the wrong order have 3.7 to 4.2, and 9 on
+SmolLM2: the report names both."""
 
 SAME_START = 1.5
 """How many times later one layer may start to be off than another, where both have one window."""

@@ -127,7 +127,8 @@ def _points_to(parting: Parting) -> str:
             text = (
                 f"The first tokens are right, and the error grows with the distance, "
                 f"{parting.growth:.0f}-fold over the text: rotary embeddings of another base, "
-                "scaling, or share of each head (rope_theta, rope_scaling)."
+                "scaling, or share of each head (rope_theta, rope_scaling), or rows of queries and "
+                "keys in another order."
             )
         case Cause.FIRST_TOKEN_RIGHT:
             text = (
