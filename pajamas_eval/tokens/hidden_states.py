@@ -7,7 +7,7 @@ import numpy as np
 
 from pajamas_eval.api.hidden_states import HiddenStates, Observer, Place
 from pajamas_eval.errors import UsageError
-from pajamas_eval.tokens.layer_parts import TOLERANCE, Part, States, find_parts
+from pajamas_eval.tokens.layer_parts import Part, States, add_up, find_parts
 
 PROBE_TOKENS = 24
 """Tokens of the run that finds out which tensor is what."""
@@ -103,15 +103,28 @@ class _Probe:
                 )
             parts.append(find_parts(states, output, tensors))
             states = output
-        if any(parts) and not parts[0]:
+        known = next((pair for pair in parts if pair), [])
+        parts = [pair or self._alike(layer, known) for layer, pair in enumerate(parts)]
+        if known and not parts[0]:
             raise UsageError(
                 f"{path}: what its engine gives the first layer cannot be found: "
                 f"{embedding} and the layer's parts do not add up to its output"
             )
-        # A layer that overflows proves nothing: its tensors have the names that another's have.
-        known = next((pair for pair in parts if pair), [])
-        finite = [np.isfinite(self._seen[layer][OUTPUT]).all() for layer in range(count)]
-        return embedding, [p if ok else known for p, ok in zip(parts, finite, strict=True)]
+        return embedding, parts
+
+    def _alike(self, layer: int, known: list[Part]) -> list[Part]:
+        """Another layer's parts, by name, where this one's own prove nothing or nothing else.
+
+        So it is where a layer overflows, and where half precision rounds away what it adds.
+        """
+        seen, output = self._seen[layer], self._seen[layer][OUTPUT]
+        if not known or any(part.name not in seen for part in known):
+            return []
+        if not np.isfinite(output).all():
+            return known
+        before = list(self._seen[layer - 1].values())[-1]  # a layer's output is its last
+        added = [part.added(seen[part.name], before) for part in known]
+        return known if add_up(added, before, output) else []
 
 
 class _Guide:
@@ -157,11 +170,10 @@ class _Guide:
         """Raises `UsageError` where a layer's parts are not those that the probe found."""
         if not self._parts[layer]:
             return
-        rows = len(output)
-        found = output - self._before[-rows:]
-        missing = found - sum(added[-rows:] for added in self._added)
-        share = np.linalg.norm(missing, axis=1) / np.linalg.norm(found, axis=1)
-        if len(self._added) != len(self._parts[layer]) or np.median(share) > 2 * TOLERANCE:
+        whole = len(self._added) == len(self._parts[layer])
+        if whole and not np.isfinite(output).all():
+            return
+        if not (whole and add_up(self._added, self._before, output)):
             raise UsageError(
                 f"{self._path}: what attention and feed-forward of layer {layer} add is not found "
                 "again in a longer text"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pajamas_eval.tokens.layer_parts import Part, States, find_parts
+from pajamas_eval.tokens.layer_parts import Part, States, add_up, find_parts
 
 ROWS, WIDTH = 24, 32
 
@@ -77,3 +77,13 @@ def test_rounding_of_half_precision_is_no_obstacle() -> None:
 def test_nothing_is_guessed(after: States) -> None:
     seen = {"norm": NORM, "attn": ATTENTION, "mlp": FEED_FORWARD}
     assert find_parts(BEFORE, after, seen) == []
+
+
+def test_parts_add_up_but_for_half_precision() -> None:
+    large = BEFORE * 1000
+    whole = large + ATTENTION + FEED_FORWARD
+    assert add_up([ATTENTION, FEED_FORWARD], large, whole)
+    rounded = (whole.view(np.uint32) & 0xFFFF0000).view(np.float32)  # as bfloat16
+    assert add_up([ATTENTION, FEED_FORWARD], large, rounded)
+    assert not add_up([ATTENTION, NORM], BEFORE, BEFORE + ATTENTION + FEED_FORWARD)
+    assert add_up([ATTENTION[-3:], FEED_FORWARD], BEFORE, (BEFORE + ATTENTION + FEED_FORWARD)[-3:])
