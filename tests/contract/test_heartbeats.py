@@ -166,11 +166,11 @@ def test_parts_give_what_the_whole_gives(
         pytest.skip("it reads prompts whole")
     values = []
     for tokens in (2048, 512):
-        module = "_llama_cpp" if name == "gguf" else "mlx"
-        constant = "CALL_TOKENS" if name == "gguf" else "PREFILL_TOKENS"
-        monkeypatch.setattr(f"pajamas_eval.runtimes.{module}.{constant}", tokens)
-        if name == "gguf":
-            monkeypatch.setattr("pajamas_eval.runtimes.gguf.CALL_TOKENS", tokens)
+        constants = ["mlx.PREFILL_TOKENS"]
+        if name == "gguf":  # each of which has it by its own name
+            constants = [f"{m}.CALL_TOKENS" for m in ("_llama_cpp", "_llama_context", "gguf")]
+        for constant in constants:
+            monkeypatch.setattr(f"pajamas_eval.runtimes.{constant}", tokens)
         runtime = open_runtime(name, {"path": str(paths[name])})
         assert isinstance(runtime, TokenRuntime)
         runtime.load()
