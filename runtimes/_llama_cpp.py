@@ -120,10 +120,16 @@ def llama() -> ModuleType:
             ERRORS.append(message)
             print(message, file=sys.stderr)
 
-    library.llama_log_set(log, ctypes.c_void_p(0))
     _KEPT.append(log)
+    library.llama_log_set(log, ctypes.c_void_p(0))
     library.llama_backend_init()
     return library
+
+
+def forget_errors() -> None:
+    """Makes `last_error` that of the next call, whoever took llama.cpp's log meanwhile."""
+    ERRORS.clear()
+    llama().llama_log_set(_KEPT[0], ctypes.c_void_p(0))
 
 
 @dataclass(frozen=True)

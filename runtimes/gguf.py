@@ -24,10 +24,10 @@ from pajamas_eval.runtimes._llama_context import (
 )
 from pajamas_eval.runtimes._llama_cpp import (
     CALL_TOKENS,
-    ERRORS,
     GpuMemory,
     TokenBatch,
     build,
+    forget_errors,
     has_state,
     lacks_memory,
     last_error,
@@ -296,7 +296,7 @@ class GgufRuntime(TokenRuntime):
         parameters = self._llama.llama_model_default_params()
         parameters.vocab_only = vocab_only
         parameters.n_gpu_layers = self.options.n_gpu_layers
-        ERRORS.clear()
+        forget_errors()
         model = self._llama.llama_model_load_from_file(os.fsencode(self._files[0]), parameters)
         if not model:
             raise UsageError(
@@ -323,7 +323,7 @@ class GgufRuntime(TokenRuntime):
         size = 1 << max(cells - 1, LEAST_CELLS - 1).bit_length() if streams == 1 else cells
         size = min(size, self.original_context_length) if short else size
         parameters = context_parameters(size, streams, self._threads, self.options)
-        ERRORS.clear()
+        forget_errors()
         self._context = self._llama.llama_init_from_model(self._model, parameters)
         self._cells, self._streams = size, streams
         if not self._context:
