@@ -298,7 +298,12 @@ class MlxRuntime(FolderRuntime):
     def remedy(cls, folder: Path) -> Mapping[str, Any]:
         """Keys that mlx-lm does not find in `config.json` though transformers knows them."""
         config = read_config(folder / "config.json")
-        return remedy(unread(folder, config, modules().utils._get_classes(config)))
+        library = modules()
+        try:
+            classes = library.utils._get_classes(config)
+        except (Exception, SystemExit):  # what mlx-lm cannot load needs no remedy for it
+            return {}
+        return remedy(unread(folder, config, classes))
 
     def _given(self) -> dict[str, Any]:
         """What the options put over the configuration."""

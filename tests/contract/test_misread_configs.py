@@ -155,6 +155,16 @@ def test_the_old_configuration_is_kept_and_is_no_part_of_the_model(
         mend(tmp_path)
 
 
+@pytest.mark.parametrize("model_type", ["olmo", "bloom"])
+def test_what_mlx_lm_cannot_load_needs_no_remedy(
+    original: Path, tmp_path: Path, model_type: str
+) -> None:
+    """For one it wants a package and ends the process, the other it does not have."""
+    folder = Path(shutil.copytree(original, tmp_path / "model"))
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    assert mend(folder) == []
+
+
 def test_the_shown_option_is_one_that_can_be_typed(original: Path, tmp_path: Path) -> None:
     folder = made("Llama", rope(100000.0), original, tmp_path / "model")
     with pytest.raises(UsageError) as refusal:
