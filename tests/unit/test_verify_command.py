@@ -1,6 +1,8 @@
 """`pajamas-eval verify`: what it prints, its JSON, its exit codes, and what it refuses."""
 
+import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,14 +11,16 @@ import numpy as np
 import pytest
 import tiny_models as tiny
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from pajamas_eval.cli import main
 from pajamas_eval.identity import measure as measuring
-from pajamas_eval.identity.certificate import Certificate, Outcome
+from pajamas_eval.identity.certificate import Certificate, Comparison, Outcome, TensorFinding
 from pajamas_eval.identity.compare import compare_models
 from pajamas_eval.identity.diagnosis import FaultKind
 from pajamas_eval.identity.model_file import open_model
 from pajamas_eval.identity.weights import tensor
+from pajamas_eval.report.terminal.certificate import _show_errors
 
 
 def verify(*arguments: str) -> Result:
@@ -291,3 +295,35 @@ def test_a_missing_library_is_named_with_what_to_install(
         "Error: to read good.gguf, verify needs the Python package 'gguf', which is not installed; "
         "install it with: pip install 'pajamas-eval[verify]'\n"
     )
+
+
+def test_layers_stand_in_the_order_of_their_numbers() -> None:
+    """Files name tensors in the order of the alphabet, where 10 comes before 2."""
+    tensors = tuple(
+        TensorFinding(
+            name=f"blk.{n}.x",
+            kind="output head",
+            layer=n,
+            outcome=Outcome.SAME,
+            error=0.0,
+            explained=0.0,
+        )
+        for n in (0, 1, 10, 11, 2)
+    )
+    comparison = Comparison(
+        base="a",
+        variant="b",
+        outcome=Outcome.SAME,
+        facts=(),
+        compared_facts=0,
+        unknown_facts=(),
+        vocabulary=None,
+        tensors=tensors,
+        notes=(),
+    )
+    console = Console(file=io.StringIO(), width=120)
+    _show_errors(comparison, console)
+    assert isinstance(console.file, io.StringIO)
+    by_layer = console.file.getvalue().partition("by layer")[2]
+    rows = re.findall(r"^ (\d+) ", by_layer, re.MULTILINE)
+    assert rows == ["0", "1", "2", "10", "11"]

@@ -63,7 +63,8 @@ def _show_errors(comparison: Comparison, console: Console) -> None:
     kinds = _grouped(measured, lambda f: f.kind)
     ordered = sorted(kinds, key=KIND_ORDER.index)
     _show_groups("relative error by kind", "kind", {k: kinds[k] for k in ordered}, console)
-    layers = _grouped([f for f in measured if f.layer is not None], lambda f: str(f.layer))
+    numbers = sorted({f.layer for f in measured if f.layer is not None})
+    layers = {str(n): [f for f in measured if f.layer == n] for n in numbers}
     _show_groups("relative error by layer", "layer", layers, console)
 
 
