@@ -81,7 +81,11 @@ def judge_benchmark(document: Document, gate: Gate, name: str, label: str) -> It
             continue
         decision = decide(sample, confidence)
         if decision is None:
-            yield replace(finding, reason="no question has choices to compare")
+            different = document.fairness.are_different_models(label)
+            reason = (
+                "they are different models" if different else "no question has choices to compare"
+            )
+            yield replace(finding, reason=reason)
             continue
         outcome, reason = decision.outcome, ""
         if sample.pairs.count < least:
@@ -181,7 +185,8 @@ def _sample(
         pairs = pairs.with_absent(max(len(record.questions) - len(pairs.differences), 0))
     if not pairs.count:
         return "no question was answered by both"
-    divergences = choice_kl_values(base, ours) if record.has_choices else {}
+    comparable = record.has_choices and not document.fairness.are_different_models(label)
+    divergences = choice_kl_values(base, ours) if comparable else {}
     clusters = record.clusters()
     return _Sample(
         pairs=pairs,

@@ -8,7 +8,7 @@ from pajamas_eval.api.metrics import Margin, Metric
 from pajamas_eval.gate.config import BenchmarkGate, Gate
 from pajamas_eval.gate.findings import Outcome, Requirement, Unit
 from pajamas_eval.gate.judge import judge
-from pajamas_eval.results.document import Document
+from pajamas_eval.results.document import ArchitectureCheck, Document
 from pajamas_eval.statistics.paired import tango_interval
 from pajamas_eval.statistics.planning import further_questions
 from pajamas_eval.statistics.proportions import wilson_interval
@@ -230,6 +230,16 @@ def test_generated_answers_have_no_divergence_that_could_pass() -> None:
     finding = only(pair(200), on_knowledge(max_mean_kl=10.0))
     assert finding.outcome is NOT_MEASURED
     assert finding.reason == "no question has choices to compare"
+
+
+def test_no_divergence_is_measured_between_two_models_that_are_no_variants() -> None:
+    made = pair(200, kl=[0.001] * 200)
+    assert only(made, on_knowledge(max_mean_kl=0.04)).outcome is PASSED
+    made.fairness.architectures = [
+        ArchitectureCheck(label="q4", known=20, differences=["layers"], different_models=True)
+    ]
+    finding = only(made, on_knowledge(max_mean_kl=0.04))
+    assert (finding.outcome, finding.reason) == (NOT_MEASURED, "they are different models")
 
 
 # -- runs that stop early ------------------------------------------------------------------
