@@ -57,16 +57,15 @@ class MlxRuntime(FolderRuntime):
     options_type = MlxOptions
     options: MlxOptions
 
-    def __init__(self, options: MlxOptions) -> None:
-        super().__init__(options)
+    def _refuse_unusable(self) -> None:
         self.config = overlaid(self.config, self._given())
         self._refuse_other_packing()
-        brings_code = self.options.trust_remote_code and self.config.get("model_file")
-        if not brings_code:
+        if not (self.options.trust_remote_code and self.config.get("model_file")):
             with self._refusals("loaded"):
                 classes = modules().utils._get_classes(self.config)
             if found := unread(self.folder, self.config, classes):
                 raise UsageError(misread(self.folder, found))
+        self._weights(lazy=True)
 
     def _refuse_other_packing(self) -> None:
         """Raises `UsageError` for weights that other programs quantized in ways of their own."""
@@ -94,12 +93,7 @@ class MlxRuntime(FolderRuntime):
         mx = mlx.mx
         from pajamas_eval.runtimes._mlx_head import HeadTap
 
-        with self._refusals("loaded"):
-            self.model, _ = mlx.utils.load_model(
-                self.folder,
-                model_config=self.config,
-                trust_remote_code=self.options.trust_remote_code,
-            )
+        self.model = self._weights(lazy=False)
         parameters = mlx.utils.get_total_parameters(self.model)
         bits = mlx.utils.compute_bits_per_weight(self.model)
         quantization = quantization_of(self.model)
@@ -127,6 +121,15 @@ class MlxRuntime(FolderRuntime):
             versions=self.engine().versions,
             notes=tuple(notes),
         )
+
+    def _weights(self, *, lazy: bool) -> Any:
+        """The model; where it is lazy, its weights are known to fit and are not read."""
+        trusted = self.options.trust_remote_code
+        with self._refusals("loaded"):
+            model, _ = modules().utils.load_model(
+                self.folder, lazy=lazy, model_config=self.config, trust_remote_code=trusted
+            )
+        return model
 
     def score(self, batch: ScoringBatch) -> int:
         """Rows side by side after the base's cache, in the batch's stages."""
@@ -317,6 +320,8 @@ class MlxRuntime(FolderRuntime):
             yield
         except SystemExit:  # so one of its architectures says that it needs a package
             reason = "mlx-lm gave up, perhaps for want of a package"
+        except KeyError as error:
+            reason = f"it lacks {error}"
         except Exception as error:
             reason = first_line(error)
         else:
