@@ -2,7 +2,7 @@
 
 import json
 import logging
-import struct
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +12,18 @@ import msgspec
 
 from pajamas_eval.api.architecture import ArchitectureFacts, Fact
 from pajamas_eval.api.digest import digest_of, model_files
+from pajamas_eval.api.safetensors import read_header
 from pajamas_eval.errors import MissingEngineError, UsageError
 from pajamas_eval.tokens.options import TokenOptions
 from pajamas_eval.tokens.token_runtime import TokenRuntime
 
 UNKNOWN_CONTEXT_LENGTH = 2048
-"""Tokens, where neither the model nor its tokenizer names a limit (lm-eval's default)."""
+"""Tokens, where neither model nor tokenizer nor user names a limit (lm-eval's default)."""
 
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
 _PICKLES = ("*.bin", "*.pt", "*.pth")
+_TOKENIZERS = ("*token*", "*vocab*", "*merges*", "*.model", "tekken*", "*.py")
+_PART = re.compile(r"(.+)-\d{5}-of-(\d{5})(\.\w+)")
 _NO_LIMIT = 10**9
 """Tokenizers without a limit state an astronomical one."""
 
@@ -35,12 +38,16 @@ class FolderRuntime(TokenRuntime):
         self._refuse_adapters()
         self.config = read_config(self.folder / "config.json")
         self._refuse_missing_weights()
+        self._refuse_code()
+        _silence_transformers()
+        self._refuse_unusable()
         self.tokenizer = self._read_tokenizer()
         text_config = self.config.get("text_config") or {}
         lengths = [c[k] for c in (self.config, text_config) for k in _CONTEXT_KEYS if c.get(k)]
         limit = self.tokenizer.model_max_length
         lengths += [limit] if limit and limit < _NO_LIMIT else []
-        self.native_context_length = lengths[0] if lengths else UNKNOWN_CONTEXT_LENGTH
+        unknown = options.n_ctx or UNKNOWN_CONTEXT_LENGTH
+        self.native_context_length = lengths[0] if lengths else unknown
         self.bos_token_id = self.tokenizer.bos_token_id
         self.bos_token = self.tokenizer.bos_token or ""
         self.eos_token = self.tokenizer.eos_token or ""
@@ -54,6 +61,10 @@ class FolderRuntime(TokenRuntime):
     @abstractmethod
     def score(self, rows: Any) -> None:
         """Left to the engine."""
+
+    @abstractmethod
+    def _refuse_unusable(self) -> None:
+        """Raises `UsageError` for what the engine cannot load; no weights are read."""
 
     @property
     def files(self) -> list[Path]:
@@ -129,10 +140,13 @@ class FolderRuntime(TokenRuntime):
             raise UsageError(f"{self.folder} holds no weights: there is no .safetensors file in it")
         self._refuse_weights_elsewhere()
         for file in self.files:
-            if not file.is_file():
-                raise UsageError(f"{self.folder} lacks {file.name}, a part of its weights")
+            for part in _parts(file):
+                if not part.is_file():
+                    raise UsageError(
+                        f"{self.folder} lacks {part.name}, a part of its weights; download it again"
+                    )
             if file.suffix == ".safetensors":
-                _refuse_truncated(file)
+                read_header(file)
             elif not self.options.allow_pickle:
                 raise UsageError(
                     f"{self.folder} holds its weights as Python pickles ({file.name}), which "
@@ -151,26 +165,27 @@ class FolderRuntime(TokenRuntime):
                         "file; put it there and name it so"
                     )
 
-    def _read_tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-        from transformers.utils import logging as transformers_logging
-
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
-        logging.getLogger("transformers").setLevel(logging.ERROR)
+    def _refuse_code(self) -> None:
         brings_code = self.config.get("auto_map") and any(self.folder.glob("*.py"))
         if brings_code and not self.options.trust_remote_code:
             raise UsageError(
                 f"{self.folder} brings Python code of its own; if you trust it: "
                 f"{self.name}[path=…,trust_remote_code=true]"
             )
+
+    def _read_tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
         try:
             return AutoTokenizer.from_pretrained(
                 self.folder, trust_remote_code=self.options.trust_remote_code
             )
         except Exception as error:  # transformers raises many kinds for a broken tokenizer
+            is_there = any(any(self.folder.glob(name)) for name in _TOKENIZERS)
+            why = first_line(error) if is_there else "there is none"
             raise UsageError(
-                f"{self.folder} has no tokenizer that transformers can load: {first_line(error)}"
+                f"{self.folder} has no tokenizer that transformers can load: {why}; copy "
+                "tokenizer.json and its like from the original model into it"
             ) from None
 
     def _end_tokens(self) -> frozenset[int]:
@@ -193,19 +208,20 @@ class FolderRuntime(TokenRuntime):
         return ()
 
 
-def _refuse_truncated(file: Path) -> None:
-    """A download that broke off is found now, not after the models before it have run."""
-    size = file.stat().st_size
-    try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length)) if length < size else {}
-        ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
-        whole = 8 + length + max(ends, default=0)
-    except (OSError, ValueError, struct.error, LookupError, TypeError, AttributeError) as error:
-        raise UsageError(f"{file} is not a readable safetensors file: {error}") from None
-    if size < whole:
-        raise UsageError(f"{file} is cut off: it has {size} of {whole} bytes")
+def _parts(file: Path) -> list[Path]:
+    """All parts of a file that is named like one of several; else itself."""
+    if not (split := _PART.fullmatch(file.name)):
+        return [file]
+    stem, count, suffix = split.groups()
+    return [file.with_name(f"{stem}-{i:05}-of-{count}{suffix}") for i in range(1, int(count) + 1)]
+
+
+def _silence_transformers() -> None:
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -221,8 +237,10 @@ def read_config(file: Path) -> dict[str, Any]:
 
 def first_line(error: Exception) -> str:
     """An error's message, without the paragraphs that libraries add."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[: 1 + lines[0].endswith(":")])  # it may but introduce the second
 
 
 def require(runtime: str, module: str) -> Any:

@@ -40,6 +40,13 @@ def quantizer_version(quantization: dict[str, Any]) -> dict[str, str]:
         return {}
 
 
+def is_followed(quantization: dict[str, Any]) -> bool:
+    """Whether transformers knows the method; else it takes the weights for plain ones."""
+    from transformers.quantizers import AutoHfQuantizer
+
+    return bool(AutoHfQuantizer.supports_quant_method(copy.deepcopy(quantization)))
+
+
 def refuse_unusable(folder: Path, quantization: dict[str, Any]) -> None:
     """Raises `UsageError` where transformers lacks what computes weights that are quantized so.
 
@@ -49,7 +56,7 @@ def refuse_unusable(folder: Path, quantization: dict[str, Any]) -> None:
 
     try:
         given = copy.deepcopy(quantization)
-        if AutoHfQuantizer.supports_quant_method(given):
+        if is_followed(given):
             quantizer = AutoHfQuantizer.from_config(given, pre_quantized=True)
             quantizer.validate_environment(device_map=None)
     except Exception as error:  # each method has errors of its own

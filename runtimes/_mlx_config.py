@@ -15,6 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from pajamas_eval.errors import UsageError
+
+_READABLE = {"awq", "bitnet", "compressed-tensors", "fp8", "gptq", "modelopt", "mxfp4", "mxfp8"}
+"""Methods of other programs whose weights mlx-lm takes."""
+
 _OTHER_NAMES = {
     "n_ctx": "max_position_embeddings",
     "rotary_emb_base": "rope_theta",
@@ -61,6 +66,18 @@ class Unread:
     taken: Any
     is_known: bool = True
     is_required: bool = False
+
+
+def refuse_other_packing(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raises `UsageError` for weights that other programs quantized in ways of their own."""
+    packed = config.get("quantization_config")
+    if packed and "quantization" not in config:
+        method = str(packed.get("quant_method", "by no method that is named"))
+        if method not in _READABLE:
+            raise UsageError(
+                f"{folder} is quantized ({method}), which mlx-lm does not read; convert the "
+                "original model with mlx_lm.convert"
+            )
 
 
 def unread(folder: Path, config: Mapping[str, Any], classes: tuple[Any, Any]) -> list[Unread]:

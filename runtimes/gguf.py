@@ -1,7 +1,5 @@
 """GGUF models in llama.cpp, through the low-level API of llama-cpp-python."""
 
-import ctypes
-import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -37,8 +35,8 @@ from pajamas_eval.runtimes._llama_cpp import (
     parts_of,
     processors,
     quantization_name,
-    refuse_other_kinds,
 )
+from pajamas_eval.runtimes._llama_files import described, metadata, read_model, unusable
 from pajamas_eval.runtimes._llama_trace import trace
 from pajamas_eval.runtimes._llama_vocabulary import Vocabulary
 from pajamas_eval.tokens.generation import Generation
@@ -102,9 +100,8 @@ class GgufRuntime(TokenRuntime):
         self._cells, self._streams = 0, 1
         self._threads = options.n_threads or processors()
         self._sequence_ids = np.arange(SEQUENCES, dtype=np.int32)
-        self._model = self._read(vocab_only=True)
+        self._model = described(self._files[0], options.n_gpu_layers)
         architecture = self._metadata("general.architecture")
-        refuse_other_kinds(options.path, self._model, self._metadata)
         vocabulary = self._vocabulary = Vocabulary(self._model)
         length = self._metadata(f"{architecture}.context_length")
         if not length.isdecimal():
@@ -134,7 +131,9 @@ class GgufRuntime(TokenRuntime):
         """Reads the weights."""
         self._gpu_memory = GpuMemory()
         self._llama.llama_model_free(self._model)
-        self._model = self._read(vocab_only=False)
+        self._model = read_model(self._files[0], self.options.n_gpu_layers)
+        if not self._model:
+            raise UsageError(unusable(self._files[0], last_error()))
         self._vocabulary = Vocabulary(self._model)
         self._memory_for(LEAST_CELLS)
         notes = self.prove(can_share=not has_state(self._model))
@@ -292,18 +291,6 @@ class GgufRuntime(TokenRuntime):
 
     # -- llama.cpp -------------------------------------------------------------------------
 
-    def _read(self, *, vocab_only: bool) -> Any:
-        parameters = self._llama.llama_model_default_params()
-        parameters.vocab_only = vocab_only
-        parameters.n_gpu_layers = self.options.n_gpu_layers
-        forget_errors()
-        model = self._llama.llama_model_load_from_file(os.fsencode(self._files[0]), parameters)
-        if not model:
-            raise UsageError(
-                f"{self.options.path} is not a GGUF model that llama.cpp can load: {last_error()}"
-            )
-        return model
-
     def _memory_for(self, cells: int, streams: int = 1) -> None:
         """A context with room for so many tokens, over all sequences or in each of `streams`.
 
@@ -392,6 +379,4 @@ class GgufRuntime(TokenRuntime):
         return np.ctypeslib.as_array(self._llama.llama_get_logits(self._context), shape=shape)
 
     def _metadata(self, key: str) -> str:
-        buffer = ctypes.create_string_buffer(4096)
-        length = self._llama.llama_model_meta_val_str(self._model, key.encode(), buffer, 4096)
-        return buffer.value.decode("utf-8", "replace") if length >= 0 else ""
+        return metadata(self._model, key)

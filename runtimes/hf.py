@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from pajamas_eval.api.architecture import ArchitectureFacts
 from pajamas_eval.api.identity import Engine, Identity
-from pajamas_eval.errors import OutOfMemoryError, UsageError
+from pajamas_eval.errors import OutOfMemoryError
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
 from pajamas_eval.runtimes._hf_architecture import facts_of_config
 from pajamas_eval.runtimes._hf_device import best_device, device_named, hardware
 from pajamas_eval.runtimes._hf_kinds import causal_config
+from pajamas_eval.runtimes._hf_load import load_model, refuse_unloadable
 from pajamas_eval.runtimes._hf_quantization import (
+    is_followed,
     parameter_count,
     quantization_name,
     quantizer_version,
@@ -70,14 +72,20 @@ class HfRuntime(FolderRuntime):
         engine = self.engine()
         self.device = device_named(options.device)
         super().__init__(options)
-        trusted = self.options.trust_remote_code
-        self._resolved = causal_config(self.folder, self.config, trusted=trusted)
-        self._quantization = self.config.get("quantization_config") or {}
-        if self._quantization:
-            refuse_unusable(self.folder, self._quantization)
         versions = engine.versions | quantizer_version(self._quantization)
         this = Engine(versions, self.device, hardware(self.device))
         self.engine = lambda: this  # type: ignore[method-assign]
+
+    def _refuse_unusable(self) -> None:
+        trusted = self.options.trust_remote_code
+        self._resolved = causal_config(self.folder, self.config, trusted=trusted)
+        part = self.config.get("text_config") or {}
+        packed = self.config.get("quantization_config") or part.get("quantization_config")
+        self._quantization: dict[str, Any] = packed or {}
+        if packed:
+            refuse_unusable(self.folder, packed)
+        if not (packed and is_followed(packed)):
+            refuse_unloadable(self.folder, trusted=trusted)
 
     def architecture(self) -> ArchitectureFacts:
         """From the configuration as transformers completes it, and the modules made from it."""
@@ -86,28 +94,12 @@ class HfRuntime(FolderRuntime):
     def load(self) -> Identity:
         """Reads the weights."""
         from torch.nn import ModuleList
-        from transformers import AutoModelForCausalLM, GenerationConfig
+        from transformers import GenerationConfig
 
-        try:
-            self.model, loading = AutoModelForCausalLM.from_pretrained(
-                self.folder,
-                dtype=self._dtype(),
-                trust_remote_code=self.options.trust_remote_code,
-                use_safetensors=True if list(self.folder.glob("*.safetensors")) else None,
-                output_loading_info=True,
-            )
-            self.model = self.model.eval().to(self.device)
-        except Exception as error:  # transformers raises many kinds for broken weights
-            raise UsageError(
-                f"{self.folder} cannot be loaded by transformers: {first_line(error)}"
-            ) from None
-        # transformers fills what is missing with random numbers and goes on.
-        missing = [*loading["missing_keys"], *(str(key) for key in loading["mismatched_keys"])]
-        if missing:
-            raise UsageError(
-                f"{self.folder} lacks weights that its architecture needs: "
-                f"{', '.join(sorted(missing)[:3])}"
-            )
+        trusted = self.options.trust_remote_code
+        self.model = load_model(
+            self.folder, trusted=trusted, device=self.device, dtype=self._dtype()
+        )
         # A model's own sampling settings, such as a repetition penalty, would make its
         # generations those of another model.
         self.model.generation_config = GenerationConfig()
@@ -122,7 +114,7 @@ class HfRuntime(FolderRuntime):
         self.clear_cache()
         self._gathers = self._gathers_rightly()
         notes = self.prove()
-        parameters = parameter_count(self.model, self.options.trust_remote_code)
+        parameters = parameter_count(self.model, trusted)
         size = sum(file.stat().st_size for file in self.files)
         stored = self.config.get("dtype") or self.config.get("torch_dtype") or "unknown"
         return Identity(

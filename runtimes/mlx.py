@@ -17,7 +17,7 @@ from pajamas_eval.api.identity import Engine, Identity
 from pajamas_eval.api.options import overlaid
 from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, read_config
-from pajamas_eval.runtimes._mlx_config import misread, remedy, unread
+from pajamas_eval.runtimes._mlx_config import misread, refuse_other_packing, remedy, unread
 from pajamas_eval.runtimes._mlx_library import blas, modules
 from pajamas_eval.runtimes._mlx_weights import float_types, quantization_of
 from pajamas_eval.tokens.generation import Generation
@@ -31,10 +31,6 @@ PREFILL_TOKENS = 512
 
 PREFILL_PROMPTS = 8
 """Most prompts that are read side by side."""
-
-
-_READABLE = {"awq", "bitnet", "compressed-tensors", "fp8", "gptq", "modelopt", "mxfp4", "mxfp8"}
-"""Methods of other programs whose weights mlx-lm takes."""
 
 _PACKAGES = ("mlx", "mlx-lm", "transformers", "tokenizers")
 """What an answer depends on: the last two turn text into tokens and back."""
@@ -57,27 +53,15 @@ class MlxRuntime(FolderRuntime):
     options_type = MlxOptions
     options: MlxOptions
 
-    def __init__(self, options: MlxOptions) -> None:
-        super().__init__(options)
+    def _refuse_unusable(self) -> None:
         self.config = overlaid(self.config, self._given())
-        self._refuse_other_packing()
-        brings_code = self.options.trust_remote_code and self.config.get("model_file")
-        if not brings_code:
+        refuse_other_packing(self.folder, self.config)
+        if not (self.options.trust_remote_code and self.config.get("model_file")):
             with self._refusals("loaded"):
                 classes = modules().utils._get_classes(self.config)
             if found := unread(self.folder, self.config, classes):
                 raise UsageError(misread(self.folder, found))
-
-    def _refuse_other_packing(self) -> None:
-        """Raises `UsageError` for weights that other programs quantized in ways of their own."""
-        packed = self.config.get("quantization_config")
-        if packed and "quantization" not in self.config:
-            method = str(packed.get("quant_method", "by no method that is named"))
-            if method not in _READABLE:
-                raise UsageError(
-                    f"{self.folder} is quantized ({method}), which mlx-lm does not read; convert "
-                    "the original model with mlx_lm.convert"
-                )
+        self._weights(lazy=True)
 
     @classmethod
     def engine(cls) -> Engine:
@@ -94,12 +78,7 @@ class MlxRuntime(FolderRuntime):
         mx = mlx.mx
         from pajamas_eval.runtimes._mlx_head import HeadTap
 
-        with self._refusals("loaded"):
-            self.model, _ = mlx.utils.load_model(
-                self.folder,
-                model_config=self.config,
-                trust_remote_code=self.options.trust_remote_code,
-            )
+        self.model = self._weights(lazy=False)
         parameters = mlx.utils.get_total_parameters(self.model)
         bits = mlx.utils.compute_bits_per_weight(self.model)
         quantization = quantization_of(self.model)
@@ -127,6 +106,15 @@ class MlxRuntime(FolderRuntime):
             versions=self.engine().versions,
             notes=tuple(notes),
         )
+
+    def _weights(self, *, lazy: bool) -> Any:
+        """The model; where it is lazy, its weights are known to fit and are not read."""
+        trusted = self.options.trust_remote_code
+        with self._refusals("loaded"):
+            model, _ = modules().utils.load_model(
+                self.folder, lazy=lazy, model_config=self.config, trust_remote_code=trusted
+            )
+        return model
 
     def score(self, batch: ScoringBatch) -> int:
         """Rows side by side after the base's cache, in the batch's stages."""
@@ -322,6 +310,8 @@ class MlxRuntime(FolderRuntime):
             yield
         except SystemExit:  # so one of its architectures says that it needs a package
             reason = "mlx-lm gave up, perhaps for want of a package"
+        except KeyError as error:
+            reason = f"it lacks {error}"
         except Exception as error:
             reason = first_line(error)
         else:

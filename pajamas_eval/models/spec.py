@@ -3,13 +3,13 @@
 import json
 import re
 import runpy
-import struct
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pajamas_eval.api.safetensors import read_header
 from pajamas_eval.errors import UsageError
 from pajamas_eval.models.registry import RUNTIME_ALIASES, check_runtime
 
@@ -27,9 +27,6 @@ NAMING_OPTIONS = ("path", "model")
 
 _CONFIG_LIMIT = 10_000_000
 """Bytes of a configuration; real ones have thousands."""
-
-_HEADER_LIMIT = 100_000_000
-"""Bytes; the safetensors format allows no longer header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,15 +199,8 @@ def _text(file: Path) -> str:
 def _safetensors_format(folder: Path) -> str | None:
     """The `format` in the metadata of the folder's first safetensors file."""
     for file in sorted(folder.glob("*.safetensors"))[:1]:
-        try:
-            with file.open("rb") as stream:
-                (length,) = struct.unpack("<Q", stream.read(8))
-                if length > _HEADER_LIMIT:
-                    raise ValueError("its header is too long")
-                metadata = json.loads(stream.read(length)).get("__metadata__", {})
-        except (OSError, ValueError, struct.error, AttributeError, RecursionError) as error:
-            raise UsageError(f"{file} is not a readable safetensors file: {error}") from None
-        return str(metadata.get("format"))
+        metadata = read_header(file).get("__metadata__")
+        return str(metadata.get("format")) if isinstance(metadata, dict) else None
     return None
 
 

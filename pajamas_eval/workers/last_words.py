@@ -31,6 +31,9 @@ _REASON = re.compile(
 )
 """Lines that say why a process ended itself."""
 
+_PLACE = re.compile(r"^.*/(?=[^/:]+:\d+: )")
+"""What comes before the name of a source file: folders of the machine that built the engine."""
+
 
 def why_it_died(log: int, start: int) -> str:
     """Why a process ended itself, in its own words; its last words where it did not say.
@@ -46,7 +49,7 @@ def why_it_died(log: int, start: int) -> str:
     reasons = _REASON.findall("\n".join(line[:_LONGEST_LINE] for line in lines))
     if not reasons:
         return last_words(log)
-    distinct = [" ".join(reason.split()) for reason in dict.fromkeys(reasons)]
+    distinct = [" ".join(_PLACE.sub("", r).split()) for r in dict.fromkeys(reasons)]
     return ": " + "; ".join(distinct[-_MOST_REASONS:])
 
 

@@ -134,12 +134,20 @@ def test_weights_missing_from_a_whole_file(tmp_path: Path, original: Path) -> No
     weights = load_file(original / "model.safetensors")
     del weights["model.layers.0.mlp.down_proj.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    result = run("run", tmp_path, "--limit", 1)
-    assert result.returncode != 0
-    assert "Traceback" not in result.stderr
-    assert "lacks weights that its architecture needs: model.layers.0.mlp" in (
-        result.stdout + result.stderr
+    line = complaint("compare", original, f"bad={tmp_path}", "--limit", 1, "--no-store")
+    assert line.endswith(
+        "lacks weights that its architecture needs: model.layers.0.mlp.down_proj.weight"
     )
+
+
+@pytest.mark.engine
+def test_tensors_missing_from_a_gguf_file(tmp_path: Path, variants: Path) -> None:
+    """Found before the model beside it is asked anything."""
+    whole = (variants / "demo-q8_0.gguf").read_bytes()
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(whole.replace(b"blk.0.ffn_down.weight", b"blk.9.ffn_down.weight"))
+    line = complaint("compare", variants / "demo-f16.gguf", bad, "--limit", 1, "--no-store")
+    assert "tensor 'blk.0.ffn_down.weight' not found; it lacks a part of the model" in line
 
 
 @pytest.mark.engine

@@ -123,7 +123,7 @@ def test_what_is_no_answer_is_not_stored_and_asked_again(
 DEATHS = {
     "abort": "abort: the worker process died (killed by SIGABRT): "
     "ggml.c:1234: GGML_ASSERT(everything) failed",
-    "abort_in_debugger": "died (killed by SIGABRT): /src/ggml.c:1234: GGML_ASSERT(n > 0) failed",
+    "abort_in_debugger": "died (killed by SIGABRT): ggml.c:1234: GGML_ASSERT(n > 0) failed",
     "uncaught": "died (killed by SIGABRT): what(): std::bad_alloc",
     "failed_assertion": "died (killed by SIGABRT): python: x.c:12: f: Assertion `a == b' failed.",
     "killed": "died (killed by SIGKILL, as the system does when memory runs out)",

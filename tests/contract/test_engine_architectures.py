@@ -50,12 +50,12 @@ MISREAD = {
 
 
 def folder(name: str, settings: dict[str, Any], original: Path, out: Path) -> Path:
-    """The configuration of a model, the demo's tokenizer and no weights to speak of."""
+    """A random model with the demo's tokenizer."""
     import transformers
 
-    kind = getattr(transformers, f"{name}ForCausalLM").config_class
-    kind(**{**SIZE, **settings}).save_pretrained(out)
-    for file in ("tokenizer.json", "tokenizer_config.json", "model.safetensors"):
+    kind = getattr(transformers, f"{name}ForCausalLM")
+    kind(kind.config_class(**{**SIZE, **settings})).save_pretrained(out)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(original / file, out)
     mend(out)
     return out
@@ -123,6 +123,10 @@ def test_a_gguf_file_of_another_configuration_is_told_apart(
     else:
         config[key] = value
     (path / "config.json").write_text(json.dumps(config))
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    # Random weights, for those of the original would not fit other shapes.
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path)).save_pretrained(path)
     both = {"base": facts("hf", path), "q8": facts("gguf", variants / "demo-q8_0.gguf")}
 
     def checks() -> list[ArchitectureCheck]:

@@ -126,12 +126,20 @@ def test_a_folder_with_a_broken_configuration(tmp_path: Path, content: str, comp
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"short", b"\xff" * 16, (5).to_bytes(8, "little") + b"[1,2]"]
+    ("content", "complaint"),
+    [
+        (b"", "is cut off: it has 0 of 8 bytes; download it again"),
+        (b"\x05" + b"\0" * 7 + b"[1,", "is cut off: it has 11 of 13 bytes; download it again"),
+        (b"\xff" * 16, "is not a readable safetensors file: its header is too long"),
+        (b"\x05" + b"\0" * 7 + b"[1,2]", "is not a readable safetensors file: "),
+        (b"\x05" + b"\0" * 7 + b"{\xff\xff\xff\xff", "is not a readable safetensors file: "),
+    ],
 )
-def test_a_folder_with_broken_weights(tmp_path: Path, content: bytes) -> None:
+def test_a_folder_with_broken_weights(tmp_path: Path, content: bytes, complaint: str) -> None:
     (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(content)
-    assert "not a readable safetensors file" in refused(tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(content)
+    assert refused(tmp_path).startswith(f"{file} {complaint}")
 
 
 # -- the hub, and nothing at all -----------------------------------------------------------

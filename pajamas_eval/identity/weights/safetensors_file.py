@@ -1,12 +1,11 @@
 """Stored tensors of safetensors files, read in part.
 
 The library itself maps whole files, whose pages count as memory, and has no bfloat16 and no float8
-for numpy; so the header, a length and JSON, is read here (huggingface/safetensors, "Format").
+for numpy; so the header, a length and JSON, is read by itself (huggingface/safetensors, "Format").
 """
 
 import json
 import math
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pajamas_eval.api import safetensors
 from pajamas_eval.errors import UsageError
 from pajamas_eval.identity.weights.arrays import Array
 from pajamas_eval.identity.weights.encodings import FLOATS
 from pajamas_eval.identity.weights.libraries import library
-
-_HEADER_LIMIT = 100_000_000
-"""Bytes, as in the library."""
 
 _NUMPY = {
     "F64": "<f8",
@@ -87,23 +84,14 @@ class Stored:
 
 def read_header(file: Path) -> tuple[dict[str, Stored], Mapping[str, str]]:
     """The tensors of a file by name, and its metadata. Raises `UsageError`."""
+    header = safetensors.read_header(file)
+    metadata = header.pop("__metadata__", {})
+    # No byte follows the last tensor.
+    start = file.stat().st_size - max((t["data_offsets"][1] for t in header.values()), default=0)
     try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > min(_HEADER_LIMIT, size):
-                raise ValueError("its header is longer than the file")
-            header = json.loads(stream.read(length))
-        metadata = header.pop("__metadata__", {})
-        tensors = {name: _stored(file, name, t, 8 + length) for name, t in header.items()}
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from None
-    except (ValueError, struct.error, LookupError, TypeError, AttributeError) as error:
+        return {name: _stored(file, name, t, start) for name, t in header.items()}, metadata
+    except (ValueError, LookupError, TypeError) as error:
         raise UsageError(f"{file} is not a readable safetensors file: {error}") from None
-    end = max((t.start + t.bytes for t in tensors.values()), default=0)
-    if end > size:
-        raise UsageError(f"{file} is cut off: it has {size} of {end} bytes")
-    return tensors, metadata
 
 
 def _stored(file: Path, name: str, described: Mapping[str, Any], data: int) -> Stored:
