@@ -53,7 +53,7 @@ def _write_in_pairs(path: Path, barrier: Barrier, numbers: range) -> None:
 
 def test_two_processes_write_one_store_at_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(2)
+    barrier = context.Barrier(2, timeout=60)
     processes = [
         context.Process(target=_write_in_pairs, args=(tmp_path / "x.sqlite", barrier, numbers))
         for numbers in (range(1000), range(500, 1500))
