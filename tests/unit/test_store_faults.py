@@ -177,6 +177,7 @@ def test_a_limit_on_the_size_of_files_costs_nothing_stored(
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_fill_up_to_a_limit, args=(tmp_path / "x.sqlite", theirs))
     process.start()
+    theirs.close()
     count = ours.recv()
     process.join()
     (message,) = capfd.readouterr().out.splitlines()
