@@ -22,8 +22,7 @@ import msgspec
 
 from pajamas_eval.api import shots
 from pajamas_eval.api.data import Dataset, DataSource
-from pajamas_eval.api.metrics import Metric
-from pajamas_eval.api.multiple_choice import ChoiceDoc, MultipleChoice
+from pajamas_eval.api.multiple_choice import ChoiceDoc, MultipleChoice, choice_metrics
 from pajamas_eval.errors import UsageError
 
 
@@ -43,7 +42,7 @@ class HellaSwag(MultipleChoice):
 
     family = "hellaswag"
     summary = "which of four endings follows"
-    metrics = (Metric("acc_norm"), Metric("acc"))
+    metrics = choice_metrics("acc_norm", "acc")
     dataset = Dataset("hellaswag", hub_id="Rowan/hellaswag", test_split="validation")
     shot_choice = staticmethod(shots.drawn_without_itself)
 
@@ -83,6 +82,6 @@ class PajamasCommonsense(HellaSwag):
     family = "pajamas_commonsense"
     summary = "100 completions in HellaSwag's form (built in)"
     # What 100 questions certify where one in twenty flips; see tests/unit/test_builtin_sets.py.
-    metrics = (Metric("acc_norm", default_margin=6.0), Metric("acc", default_margin=6.0))
+    metrics = choice_metrics("acc_norm", "acc", margin=6.0)
     dataset = Dataset("pajamas_commonsense", package="pajamas_eval.benchmarks")
     max_shots = 0

@@ -10,17 +10,19 @@ A row of `cais/mmlu` (configuration `all`):
 
 The question is shown with its lettered choices; the log-likelihoods of " A" … " D" are compared.
 Few-shot examples are the first ones of the subject's dev split.
+
+Weak models do not know what to do with letters and answer at chance. The cloze form,
+`mmlu_continuation`, shows them no choices and compares the log-likelihoods of the answers' texts.
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
 from pajamas_eval.api import shots
 from pajamas_eval.api.data import Dataset, DataSource
-from pajamas_eval.api.metrics import Metric
-from pajamas_eval.api.multiple_choice import ChoiceDoc, MultipleChoice
+from pajamas_eval.api.multiple_choice import ChoiceDoc, MultipleChoice, choice_metrics
 from pajamas_eval.errors import UsageError
 
 LETTERS = ("A", "B", "C", "D")
@@ -65,23 +67,8 @@ class Row(msgspec.Struct):
     answer: Annotated[int, msgspec.Meta(ge=0, le=3)]
 
 
-class LetteredChoice(MultipleChoice):
-    """A question with its choices under letters; the letter is the answer."""
-
-    def description(self, doc: ChoiceDoc) -> str:
-        """Names the subject."""
-        subject = doc.subject.replace("_", " ")
-        return f"The following are multiple choice questions (with answers) about {subject}.\n\n"
-
-    def question(self, doc: ChoiceDoc) -> str:
-        """The question and its lettered choices."""
-        lines = [doc.question.strip()]
-        lines += [f"{letter}. {text}" for letter, text in zip(LETTERS, doc.choices, strict=True)]
-        return "\n".join([*lines, "Answer:"])
-
-    def continuations(self, doc: ChoiceDoc) -> Sequence[str]:
-        """The letters."""
-        return LETTERS
+class Questions(MultipleChoice):
+    """Questions in MMLU's rows."""
 
     def read(self, data: DataSource, split: str) -> list[ChoiceDoc]:
         """All docs of a split, numbered within their subject."""
@@ -106,11 +93,48 @@ class LetteredChoice(MultipleChoice):
         return (subject,)
 
 
-class Mmlu(LetteredChoice):
-    """MMLU: all of it (`mmlu`), a group (`mmlu_stem`) or a subject (`mmlu_anatomy`)."""
+class Lettered(Questions):
+    """A question with its choices under letters; the letter is the answer."""
 
-    family = "mmlu"
-    summary = "57 subjects, four choices; mmlu_<subject>, mmlu_<group>"
+    cloze_family: ClassVar[str]
+
+    def description(self, doc: ChoiceDoc) -> str:
+        """Names the subject."""
+        subject = doc.subject.replace("_", " ")
+        return f"The following are multiple choice questions (with answers) about {subject}.\n\n"
+
+    def question(self, doc: ChoiceDoc) -> str:
+        """The question and its lettered choices."""
+        lines = [doc.question.strip()]
+        lines += [f"{letter}. {text}" for letter, text in zip(LETTERS, doc.choices, strict=True)]
+        return "\n".join([*lines, "Answer:"])
+
+    def continuations(self, doc: ChoiceDoc) -> Sequence[str]:
+        """The letters."""
+        return LETTERS
+
+    @property
+    def cloze(self) -> str:
+        """The same part of the family in that form."""
+        return self.name.replace(self.family, self.cloze_family, 1)
+
+
+class Cloze(Questions):
+    """A question alone; the text of a choice is the answer, as in lm-eval's mmlu_continuation."""
+
+    def description(self, doc: ChoiceDoc) -> str:
+        """Names the subject."""
+        subject = doc.subject.replace("_", " ")
+        return f"The following are questions (with answers) about {subject}.\n\n"
+
+    def question(self, doc: ChoiceDoc) -> str:
+        """The question, up to where the answer begins."""
+        return f"Question: {doc.question.strip()}\nAnswer:"
+
+
+class OfSubjects(Questions):
+    """All of MMLU, one of its groups, or a subject: the part is in the name."""
+
     dataset = Dataset("mmlu", hub_id="cais/mmlu", hub_config="all", shot_split="dev")
     max_shots = 5
     shot_choice = staticmethod(shots.first_of_subject)
@@ -118,12 +142,12 @@ class Mmlu(LetteredChoice):
     @classmethod
     def names(cls) -> list[str]:
         """The whole, the four groups and the 57 subjects."""
-        return ["mmlu", *(f"mmlu_{name}" for name in (*GROUPS, *SUBJECTS))]
+        return [cls.family, *(f"{cls.family}_{name}" for name in (*GROUPS, *SUBJECTS))]
 
     @property
     def subjects(self) -> tuple[str, ...]:
         """The subjects that this benchmark asks about."""
-        part = self.name.removeprefix("mmlu").removeprefix("_")
+        part = self.name.removeprefix(self.family).removeprefix("_")
         return GROUPS.get(part, (part,)) if part else tuple(SUBJECTS)
 
     def docs(self, data: DataSource) -> list[ChoiceDoc]:
@@ -145,13 +169,42 @@ class Mmlu(LetteredChoice):
         return [f"the data holds {found} of the {len(self.subjects)} subjects of {self.name}"]
 
 
-class PajamasKnowledge(LetteredChoice):
-    """200 general-knowledge questions in MMLU's form, part of this package."""
+class Mmlu(Lettered, OfSubjects):
+    """MMLU: all of it (`mmlu`), a group (`mmlu_stem`) or a subject (`mmlu_anatomy`)."""
 
-    family = "pajamas_knowledge"
-    summary = "200 general-knowledge questions in MMLU's form (built in)"
+    family = "mmlu"
+    cloze_family = "mmlu_continuation"
+    summary = "57 subjects, four choices; mmlu_<subject>, mmlu_<group>"
+
+
+class MmluContinuation(Cloze, OfSubjects):
+    """The same questions without letters, for weaker models: `mmlu_continuation_anatomy` …"""
+
+    family = "mmlu_continuation"
+    summary = "MMLU's questions, scored by the answer's text; parts as of mmlu"
+    metrics = choice_metrics("acc", "acc_norm")
+
+
+class General(Questions):
+    """200 general-knowledge questions, part of this package."""
+
     # What 200 questions certify where one in twenty flips; see tests/unit/test_builtin_sets.py.
-    metrics = (Metric("acc", default_margin=4.0),)
+    metrics = choice_metrics("acc", margin=4.0)
     dataset = Dataset("pajamas_knowledge", package="pajamas_eval.benchmarks", shot_split="dev")
     max_shots = 5
     shot_choice = staticmethod(shots.first)
+
+
+class PajamasKnowledge(Lettered, General):
+    """In MMLU's form."""
+
+    family = "pajamas_knowledge"
+    cloze_family = "pajamas_knowledge_cloze"
+    summary = "200 general-knowledge questions in MMLU's form (built in)"
+
+
+class PajamasKnowledgeCloze(Cloze, General):
+    """Without letters, for weaker models."""
+
+    family = "pajamas_knowledge_cloze"
+    summary = "the same 200 questions, scored by the answer's text (built in)"

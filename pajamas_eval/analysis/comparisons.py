@@ -7,6 +7,7 @@ from pajamas_eval.analysis.divergence import mean_choice_kl
 from pajamas_eval.analysis.paired import paired
 from pajamas_eval.analysis.paired_binary import PairedBinary
 from pajamas_eval.analysis.pairs import both_asked, fixed_confidence
+from pajamas_eval.analysis.sensitivity import told
 from pajamas_eval.api.metrics import Metric, margin_for
 from pajamas_eval.results.document import AnswerSet, BenchmarkRecord, Document
 from pajamas_eval.results.findings import Comparison, MeanSummary, OverallVerdict
@@ -68,6 +69,8 @@ def overall_verdicts(document: Document) -> list[OverallVerdict]:
             verdict = Verdict.WORSE
         elif of_model and all(c.verdict is Verdict.NO_WORSE for c in of_model):
             verdict = Verdict.NO_WORSE
+        elif any(c.verdict is Verdict.CANNOT_TELL for c in of_model):
+            verdict = Verdict.CANNOT_TELL
         else:
             verdict = Verdict.UNDECIDED
         verdicts.append(OverallVerdict(label=model.label, verdict=verdict, worse_on=worse))
@@ -90,7 +93,8 @@ def _compare(
     noise = document.model(answers.label).noise_floor
     verdict = None
     if margin and not noise:
-        verdict = pairs.verdict(margin, confidence, until_decided=until_decided)
+        found = pairs.verdict(margin, confidence, until_decided=until_decided)
+        verdict = told(found, document.sensitivity(record.name, base.label, metric))
     further: int | None = 0
     if verdict is Verdict.UNDECIDED and margin:
         # Not 0: those that were asked would do, had they all been answered.

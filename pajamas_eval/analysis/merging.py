@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from pajamas_eval.analysis.summary import summarize
 from pajamas_eval.analysis.tokenization import stored_token_checks
+from pajamas_eval.api.metrics import Metric
 from pajamas_eval.errors import UsageError, suggestion
 from pajamas_eval.identity.architectures import compare_architectures
 from pajamas_eval.results.document import BenchmarkRecord, Document, Fairness
@@ -208,7 +209,20 @@ def _record(
         for answers in record.answer_sets:
             answers.label = renamed[answers.label]
     first.answer_sets = [a for _, record in records for a in record.answer_sets]
+    _keep_common_metrics(first, [record.metrics for _, record in records])
     return first
+
+
+def _keep_common_metrics(record: BenchmarkRecord, metrics: Sequence[Sequence[Metric]]) -> None:
+    """A metric that a former version did not have cannot be compared."""
+    names = [{metric.name for metric in of_run} for of_run in metrics]
+    record.metrics = [m for m in record.metrics if all(m.name in known for known in names)]
+    kept = {metric.name for metric in record.metrics}
+    if not kept:
+        raise UsageError(f"not comparable: the runs have no metric of {record.name} in common")
+    for answers in record.answer_sets:
+        for answer in answers.answers:
+            answer.scores = {n: value for n, value in answer.scores.items() if n in kept}
 
 
 _ALIKE = {

@@ -3,6 +3,7 @@
 from pajamas_eval.analysis.comparisons import compare_with_baseline, overall_verdicts
 from pajamas_eval.analysis.rankings import rankings
 from pajamas_eval.analysis.scores import audit, scores
+from pajamas_eval.analysis.sensitivity import sensitivities
 from pajamas_eval.analysis.suspicion import suspicions
 from pajamas_eval.analysis.tokenization import later_rounds
 from pajamas_eval.results.document import Document
@@ -22,6 +23,7 @@ def summarize(document: Document) -> None:
         if any(answer.texts for answer in answers.answers)
     ]
     document.fairness.later_rounds = list(later_rounds(document))
+    document.sensitivities = list(sensitivities(document))
     document.comparisons = compare_with_baseline(document)
     document.verdicts = overall_verdicts(document)
     document.rankings = list(rankings(document))

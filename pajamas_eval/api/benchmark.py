@@ -88,6 +88,11 @@ class Benchmark(ABC, Generic[AnyDoc]):
     def __init__(self, name: str) -> None:
         self.name = name
 
+    @property
+    def cloze(self) -> str:
+        """Name of a benchmark that asks the same in a form that weaker models understand."""
+        return ""
+
     @classmethod
     def names(cls) -> list[str]:
         """Every benchmark of this family."""
@@ -153,6 +158,10 @@ class Benchmark(ABC, Generic[AnyDoc]):
         They are of the types that the requests state: round after round and, where texts are
         sampled several times, sample after sample.
         """
+
+    def chance(self, doc: AnyDoc) -> float:
+        """Expected value of the headline metric for a blind guess."""
+        return 0.0
 
     @abstractmethod
     def gold(self, doc: AnyDoc) -> str:

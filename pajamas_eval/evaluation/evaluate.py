@@ -270,6 +270,8 @@ def _benchmark_record(questions: QuestionSet) -> BenchmarkRecord:
         name=questions.name,
         metrics=list(questions.benchmark.metrics),
         has_choices=questions.benchmark.has_choices,
+        cloze=questions.benchmark.cloze,
+        max_shots=questions.benchmark.max_shots,
         shots=questions.shots,
         available=questions.available,
         notes=list(questions.notes),
@@ -280,6 +282,8 @@ def _benchmark_record(questions: QuestionSet) -> BenchmarkRecord:
                 prompt_hash=q.prompt_hash,
                 tags=q.tags,
                 gold=q.gold,
+                answer=q.answer,
+                chance=q.chance,
                 cluster=q.cluster,
             )
             for q in questions.questions

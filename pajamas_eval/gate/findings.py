@@ -13,6 +13,7 @@ class Outcome(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     UNDECIDED = "undecided"
+    CANNOT_TELL = "cannot tell"
     NOT_MEASURED = "not measured"
 
 
@@ -70,11 +71,13 @@ class Finding:
 
 
 def overall(findings: Iterable[Finding]) -> Outcome:
-    """Broken if one is proven so, passed if all are, undecided otherwise."""
+    """Broken if one is proven so, passed if all are, else what stands in the way of that."""
     outcomes = {finding.outcome for finding in findings}
     if Outcome.FAILED in outcomes:
         return Outcome.FAILED
-    return Outcome.PASSED if outcomes == {Outcome.PASSED} else Outcome.UNDECIDED
+    if outcomes == {Outcome.PASSED}:
+        return Outcome.PASSED
+    return Outcome.CANNOT_TELL if Outcome.CANNOT_TELL in outcomes else Outcome.UNDECIDED
 
 
 def by_variant(findings: Iterable[Finding]) -> dict[str, list[Finding]]:

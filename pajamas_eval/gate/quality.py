@@ -8,10 +8,12 @@ from functools import partial
 from pajamas_eval.analysis.divergence import choice_kl_values
 from pajamas_eval.analysis.paired import paired
 from pajamas_eval.analysis.pairs import Pairs
+from pajamas_eval.analysis.sensitivity import sensitivity, told
 from pajamas_eval.api.metrics import POINTS, RELATIVE, Margin, Metric
 from pajamas_eval.gate.config import BenchmarkGate, Gate
 from pajamas_eval.gate.findings import Finding, Outcome, Requirement, Unit
 from pajamas_eval.results.document import BenchmarkRecord, Document
+from pajamas_eval.results.findings import Sensitivity
 from pajamas_eval.statistics.clusters import mean_interval
 from pajamas_eval.statistics.proportions import wilson_interval
 from pajamas_eval.statistics.quantiles import two_sided
@@ -21,6 +23,7 @@ _OUTCOMES = {
     Verdict.NO_WORSE: Outcome.PASSED,
     Verdict.WORSE: Outcome.FAILED,
     Verdict.UNDECIDED: Outcome.UNDECIDED,
+    Verdict.CANNOT_TELL: Outcome.CANNOT_TELL,
 }
 
 
@@ -33,6 +36,7 @@ class _Sample:
         clusters: What the questions of `divergences` share with others.
         available: Questions that the benchmark has.
         until_decided: Whether questions were asked only until a verdict was in.
+        above_chance: How far the baseline is, given a margin and a confidence.
     """
 
     pairs: Pairs
@@ -40,6 +44,7 @@ class _Sample:
     clusters: list[str]
     available: int
     until_decided: bool
+    above_chance: Callable[[Margin, float], Sensitivity | None]
 
     @property
     def stopped_early(self) -> bool:
@@ -57,6 +62,7 @@ class _Decision:
 
     Attributes:
         further: About how many more questions would decide it, if any number would.
+        reason: Why it is not passed, where the figures do not say it.
     """
 
     outcome: Outcome
@@ -64,6 +70,7 @@ class _Decision:
     lower: float | None
     upper: float | None
     further: int | None
+    reason: str = ""
 
 
 def judge_benchmark(document: Document, gate: Gate, name: str, label: str) -> Iterator[Finding]:
@@ -87,7 +94,7 @@ def judge_benchmark(document: Document, gate: Gate, name: str, label: str) -> It
             )
             yield replace(finding, reason=reason)
             continue
-        outcome, reason = decision.outcome, ""
+        outcome, reason = decision.outcome, decision.reason
         if sample.pairs.count < least:
             outcome = Outcome.UNDECIDED
             reason = f"both answered {sample.pairs.count} questions, of at least {least}"
@@ -194,6 +201,7 @@ def _sample(
         clusters=[clusters[doc_id] for doc_id in divergences],
         available=record.available,
         until_decided=until_decided,
+        above_chance=partial(sensitivity, record, base, metric),
     )
 
 
@@ -202,6 +210,15 @@ def _margin(margin: Margin, sample: _Sample, confidence: float) -> _Decision:
     interval = pairs.interval(margin, confidence, until_decided=until_decided)
     lower, upper = interval or (None, None)
     verdict = pairs.verdict(margin, confidence, until_decided=until_decided)
+    baseline = sample.above_chance(margin, confidence)
+    if told(verdict, baseline) is not verdict and baseline:
+        reason = (
+            f"the baseline is not proven above chance ({100 * baseline.chance:.1f} %) by more than "
+            "the margin"
+        )
+        return _Decision(
+            Outcome.CANNOT_TELL, pairs.estimate(), lower, upper, further=None, reason=reason
+        )
     further = pairs.further_questions(margin, confidence, until_decided=until_decided)
     return _Decision(_OUTCOMES[verdict], pairs.estimate(), lower, upper, further)
 

@@ -30,6 +30,8 @@ class Question:
         doc_id: The doc's name within its benchmark.
         doc_hash: Digest of the doc's content.
         prompt_hash: Digest of the first round's requests: equal ones mean identical prompts.
+        answer: The right answer as a model gives it.
+        chance: Expected score of a blind guess.
         threads: The first round's requests, once for each sample.
     """
 
@@ -38,6 +40,8 @@ class Question:
     prompt_hash: str
     tags: tuple[str, ...]
     gold: str
+    answer: str
+    chance: float
     cluster: str
     threads: tuple[tuple[Request, ...], ...]
     _benchmark: Benchmark[Any]
@@ -207,6 +211,8 @@ def _question(
         prompt_hash=prompt_hash(*(request for thread in threads for request in thread)),
         tags=doc.tags,
         gold=gold,
+        answer=benchmark.answer(doc) if benchmark.has_choices else gold,
+        chance=benchmark.chance(doc),
         cluster=doc.cluster,
         threads=threads,
         _benchmark=benchmark,

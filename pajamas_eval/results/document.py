@@ -11,6 +11,7 @@ from pajamas_eval.results.findings import (
     OverallVerdict,
     Ranking,
     ScoreSummary,
+    Sensitivity,
     Suspicion,
 )
 from pajamas_eval.results.machine import Machine
@@ -167,6 +168,8 @@ class QuestionRecord(Record):
     Attributes:
         prompt_hash: Digest of the requests of its first round.
         cluster: What it shares with others, such as a passage; empty if nothing.
+        answer: The right answer as a model gives it, such as a letter; empty where that is unknown.
+        chance: Expected score of a blind guess; nothing where that is unknown.
     """
 
     doc_id: str
@@ -175,6 +178,8 @@ class QuestionRecord(Record):
     tags: tuple[str, ...]
     gold: str
     cluster: str = ""
+    answer: str = ""
+    chance: float | None = None
 
 
 class BenchmarkRecord(Record):
@@ -185,6 +190,9 @@ class BenchmarkRecord(Record):
     Attributes:
         metrics: The headline metric first.
         has_choices: Whether the parts of an answer are the log-probabilities of choices.
+        cloze: Name of the benchmark that asks the same in a form that weaker models understand;
+            empty if there is none.
+        max_shots: Most few-shot examples that it can have; nothing where there is no limit.
     """
 
     name: str
@@ -195,6 +203,8 @@ class BenchmarkRecord(Record):
     questions: list[QuestionRecord]
     answer_sets: list[AnswerSet]
     has_choices: bool = False
+    cloze: str = ""
+    max_shots: int | None = 0
 
     @property
     def headline(self) -> Metric:
@@ -300,6 +310,7 @@ class Document(Record):
     verdicts: list[OverallVerdict] = []
     rankings: list[Ranking] = []
     suspicions: list[Suspicion] = []
+    sensitivities: list[Sensitivity] = []
 
     def model(self, label: str) -> ModelRecord:
         """The model of that label."""
@@ -308,6 +319,13 @@ class Document(Record):
     def benchmark(self, name: str) -> BenchmarkRecord:
         """The benchmark of that name."""
         return next(record for record in self.benchmarks if record.name == name)
+
+    def sensitivity(self, benchmark: str, label: str, metric: Metric) -> Sensitivity | None:
+        """How far a model is above chance, where that is known."""
+        for found in self.sensitivities:
+            if (found.benchmark, found.label, found.metric) == (benchmark, label, metric.name):
+                return found
+        return None
 
     def keys(self) -> dict[str, AnswerKey]:
         """The answer keys that are known, by label."""

@@ -12,7 +12,7 @@ from pajamas_eval.files import write_whole
 from pajamas_eval.results.document import Document
 from pajamas_eval.results.migrations import MIGRATIONS
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 

@@ -90,7 +90,9 @@ class Comparison(Record):
         margin: Loss that is still no worse; nothing where there is none in the metric's unit.
         margin_is_default: Whether it is the metric's own, as the run named none in its unit.
         verdict: Non-inferiority at the margin and the run's confidence; undecided where unanswered
-            questions could change it. Nothing for a noise floor or without a margin.
+            questions could change it; "cannot tell" where the baseline is not proven above chance
+            by more than the margin, unless a loss is. Nothing for a noise floor or without a
+            margin.
         p_worse: p-value of "the loss is at most the margin", with unanswered questions as gains;
             by Holm over all variants and benchmarks for a benchmark's first metric, unadjusted for
             its others.
@@ -125,6 +127,34 @@ class Comparison(Record):
     further_questions: int | None
 
 
+class Sensitivity(Record):
+    """A model's score by one metric beside that of a guess.
+
+    Attributes:
+        chance: Score of one who knows nothing and guesses blindly, or always gives the answer that
+            is right most often, whichever is better.
+        chance_is_constant: Whether it is the latter.
+        lower: One-sided lower bound of the model's score at the run's confidence, questions without
+            an answer counted as wrong; nothing where a single question or cluster says nothing.
+        can_tell: Whether that is above chance by more than the margin: only then can the questions
+            show that a variant of this model lost as much.
+        same_answer: The answer that the model gives to nearly all questions, if it does.
+        same_answer_share: Share of the questions with the model's most frequent answer.
+        by_place: The model's score by the place of the right choice, where it depends on that.
+    """
+
+    benchmark: str
+    label: str
+    metric: str
+    chance: float
+    chance_is_constant: bool
+    lower: float | None
+    can_tell: bool
+    same_answer: str | None
+    same_answer_share: float
+    by_place: list[float]
+
+
 SuspicionKind = Literal["same weights", "fine", "out of order"]
 
 
@@ -150,7 +180,8 @@ class Suspicion(Record):
 class OverallVerdict(Record):
     """One variant over all benchmarks, by their first metrics.
 
-    No worse if it is on every one; worse if it is on one after Holm's correction.
+    No worse if it is on every one; worse if it is on one after Holm's correction; else "cannot
+    tell" where the questions of one cannot.
 
     Attributes:
         worse_on: Benchmarks on which it is, after the correction.

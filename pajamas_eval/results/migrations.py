@@ -81,5 +81,9 @@ def _from_4(document: dict[str, Any]) -> None:
         comparison["margin_is_default"] = margin.get("unit", POINTS) not in given
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], None]] = {3: _from_3, 4: _from_4}
+def _from_5(document: dict[str, Any]) -> None:
+    """Answers and chances of the questions were not kept: nothing is known of a guess's score."""
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], None]] = {3: _from_3, 4: _from_4, 5: _from_5}
 """By the version they lead from; a released one is never changed."""

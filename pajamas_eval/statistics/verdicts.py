@@ -21,6 +21,9 @@ class Verdict(StrEnum):
     """It loses more than the margin."""
     UNDECIDED = "undecided"
     """Neither is proven."""
+    CANNOT_TELL = "cannot tell"
+    """The baseline is not proven better than guessing by more than the margin, so that a model that
+    lost as much could not be told from it."""
 
 
 def non_inferiority(

@@ -161,9 +161,12 @@ MMLU = f"{GATE}[gate.benchmarks.mmlu]\n"
         (
             f"{GATE}[gate.benchmarks.hellaswag]\nmetric = 'acc_nrom'",
             "[gate.benchmarks.hellaswag]: hellaswag has no metric 'acc_nrom'; "
-            "did you mean 'acc_norm'? (it has acc_norm, acc)",
+            "did you mean 'acc_norm'? (it has acc_norm, acc, soft_acc)",
         ),
-        (f"{MMLU}metric = 'exact_match'", "mmlu has no metric 'exact_match' (it has acc)"),
+        (
+            f"{MMLU}metric = 'exact_match'",
+            "mmlu has no metric 'exact_match' (it has acc, soft_acc)",
+        ),
         (
             f"{GATE}[gate.benchmarks.gsm8k]\nmax_mean_kl = 0.1",
             "[gate.benchmarks.gsm8k]: max_mean_kl is over the choices of a question, and gsm8k "

@@ -11,7 +11,7 @@ from pajamas_eval.gate.findings import Outcome, overall
 from pajamas_eval.gate.judge import judge
 from pajamas_eval.results.document import Document
 
-PASSED, BROKEN, UNDECIDED, NOT_MEASURED = Outcome
+PASSED, BROKEN, UNDECIDED, CANNOT_TELL, NOT_MEASURED = Outcome
 
 
 def costly() -> Document:

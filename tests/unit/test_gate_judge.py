@@ -13,7 +13,7 @@ from pajamas_eval.gate.findings import Finding, Outcome, Requirement, Unit, over
 from pajamas_eval.gate.judge import judge
 from pajamas_eval.results.document import Document
 
-PASSED, BROKEN, UNDECIDED, NOT_MEASURED = Outcome
+PASSED, BROKEN, UNDECIDED, CANNOT_TELL, NOT_MEASURED = Outcome
 
 
 def test_every_variant_is_judged_and_a_noise_floor_is_none() -> None:

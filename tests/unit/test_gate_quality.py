@@ -14,7 +14,7 @@ from pajamas_eval.statistics.planning import further_questions
 from pajamas_eval.statistics.proportions import wilson_interval
 from pajamas_eval.statistics.verdicts import Verdict, non_inferiority
 
-PASSED, BROKEN, UNDECIDED, NOT_MEASURED = Outcome
+PASSED, BROKEN, UNDECIDED, CANNOT_TELL, NOT_MEASURED = Outcome
 
 
 # -- margin --------------------------------------------------------------------------------

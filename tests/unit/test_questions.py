@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -793,14 +794,27 @@ def test_hellaswag_is_scored_by_sum_and_per_character(
     """Choices of 4, 2 and 8 characters, the second right; the first of equals wins."""
     doc = ChoiceDoc(id="0", question="q", choices=("äöüß", "ab", "abcdefgh"), gold=1)
     score = HellaSwag("hellaswag").score(doc, likely(*log_probabilities))
+    metrics = {**metrics, "soft_acc": score.metrics["soft_acc"]}
     assert (score.metrics, score.prediction) == (metrics, prediction)
+    per_character = [14 / 3 * s / n for s, n in zip(log_probabilities, (4, 2, 8), strict=True)]
+    weights = np.exp(per_character)
+    assert score.metrics["soft_acc"] == pytest.approx(weights[1] / weights.sum())
 
 
 def test_mmlu_is_right_where_the_right_letter_is_most_probable(tmp_path: Path) -> None:
     data = write(tmp_path / "mmlu", test=[mmlu_row("anatomy", "q", 2)])
     (question,) = prepare(Mmlu("mmlu"), data).questions
-    assert question.score(likely(-3, -2, -1, -4)).metrics == {"acc": 1.0}
-    assert question.score(likely(-3, -1, -1, -4)).metrics == {"acc": 0.0}
+    assert question.score(likely(-3, -2, -1, -4)).metrics["acc"] == 1.0
+    assert question.score(likely(-3, -1, -1, -4)).metrics["acc"] == 0.0
+
+
+def test_soft_accuracy_is_the_probability_of_the_right_choice(tmp_path: Path) -> None:
+    data = write(tmp_path / "mmlu", test=[mmlu_row("anatomy", "q", 2)])
+    (question,) = prepare(Mmlu("mmlu"), data).questions
+    of = np.log([0.1, 0.2, 0.6, 0.1])
+    for shift in (0.0, -2000.0):  # what all choices lack does not matter
+        score = question.score(likely(*(of + shift)))
+        assert score.metrics["soft_acc"] == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(

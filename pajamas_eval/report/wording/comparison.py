@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from pajamas_eval.analysis.scores import errors
 from pajamas_eval.api.metrics import Metric
+from pajamas_eval.report.wording import sensitivity
 from pajamas_eval.report.wording.figures import (
     bounds_of,
     change_of,
@@ -27,6 +28,7 @@ from pajamas_eval.statistics.verdicts import Verdict
 
 def of_benchmark(document: Document, record: BenchmarkRecord) -> Iterator[str]:
     """About each variant, and what a reader must know of the questions."""
+    yield from sensitivity.of_benchmark(document, record)
     for answers in record.answer_sets:
         if comparison := find(document, record.name, answers.label, record.headline):
             yield " ".join(_comparison(document, record, answers, comparison))
@@ -113,6 +115,8 @@ def verdicts(document: Document) -> Iterator[str]:
             text += f", on {', '.join(overall.worse_on)}"
             if len(document.verdicts) * len(document.benchmarks) > 1:
                 text += " (Holm-corrected)"
+        elif overall.verdict is Verdict.CANNOT_TELL:
+            text += f", on {', '.join(sensitivity.cannot_tell_on(document, overall.label))}"
         elif overall.verdict is Verdict.UNDECIDED:
             undecided = [
                 c.benchmark
@@ -156,8 +160,8 @@ def _comparison(
     noise = document.model(comparison.label).noise_floor
     if noise:
         yield f"{label} is a noise floor (baseline re-run in other batches or another runtime):"
-    elif comparison.verdict is Verdict.UNDECIDED:
-        yield f"{label} is undecided:"
+    elif comparison.verdict is Verdict.CANNOT_TELL:
+        yield f"{label}: these questions cannot tell:"
     else:
         yield f"{label} is {comparison.verdict}:"
     if metric.kind == "binary":
