@@ -7,6 +7,7 @@ of control group and related issues in clinical trials" (2000), section 1.5.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import chi2_contingency
@@ -80,6 +81,45 @@ def sensitivity(
         same_answer_share=share,
         by_place=_by_place(record, answers, metric),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a few answers let expect of all.
+
+    Attributes:
+        value: The mean score; nothing where none was answered.
+        chance: That of a guess, where it is known.
+        can_tell: Whether all questions would prove the score above chance by more than the margin,
+            should it stay the same; true where chance is not known.
+    """
+
+    value: float | None
+    chance: float | None
+    can_tell: bool
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "no answer"
+        chance = "" if self.chance is None else f", chance {100 * self.chance:.0f} %"
+        return f"{100 * self.value:.0f} %{chance}"
+
+
+def pilot_score(
+    record: BenchmarkRecord, answers: AnswerSet, margin: Margin | None, confidence: float
+) -> Score:
+    """A model's score by the headline metric on a few of the questions, projected to all."""
+    metric = record.headline
+    chance, _ = _chance(record, metric)
+    values = [a.scores[metric.name] for a in answers.answers if a.error is None]
+    if not values:
+        return Score(None, chance, can_tell=False)
+    mean, count = sum(values) / len(values), len(record.questions)
+    if chance is None:
+        return Score(mean, None, can_tell=True)
+    lower, _ = wilson_interval(round(mean * count), count, two_sided(confidence))
+    needed = chance + (metric.margin_size(margin) if margin else 0.0)
+    return Score(mean, chance, can_tell=lower > needed)
 
 
 def told(verdict: Verdict, baseline: Sensitivity | None) -> Verdict:

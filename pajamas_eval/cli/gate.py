@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pajamas_eval.results.document import Document
     from pajamas_eval.results.run_config import RunPlan
 
-EXIT_CODES = {"passed": 0, "failed": 1, "undecided": 3}
+EXIT_CODES = {"passed": 0, "failed": 1, "undecided": 3, "cannot tell": 3}
 STEP_SUMMARY, ACTIONS = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS"
 """Environment variables that GitHub sets: a file to append Markdown to, and `true`."""
 

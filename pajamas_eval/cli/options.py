@@ -106,7 +106,8 @@ def run_options(
             "-b",
             default="pajamas_knowledge,pajamas_commonsense,pajamas_arithmetic",
             show_default=benchmarks or True,
-            help="Benchmarks, separated by commas; see `list benchmarks`.",
+            help="Benchmarks, separated by commas (see `list benchmarks`), or auto: those "
+            "of the built-in sets, or of --data, that can tell, by 50 answers of the baseline.",
         ),
         click.option(
             "--limit",

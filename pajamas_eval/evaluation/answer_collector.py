@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import cast
 
 from blake3 import blake3
@@ -56,32 +57,35 @@ class AnswerCollector:
         self._usage = Usage()
         self._time = LostTime()
         self._batch_digests: list[str] = []
-        self._threads: list[list[_Thread]] = []
+        self._threads: dict[int, list[_Thread]] = {}
         self._places: dict[bytes, list[tuple[_Thread, int]]] = {}
-        self._read = 0
+        counts = (sum(map(len, question.threads)) for question in self._questions)
+        self._first_reading = [0, *accumulate(counts)]
 
-    def extend(self, stop: int) -> dict[bytes, Request]:
-        """What is to be asked for answers to the first `stop` questions, beyond what was.
+    def extend(self, places: Iterable[int]) -> dict[bytes, Request]:
+        """What is to be asked for answers to the questions at these places, beyond what was.
 
         Requests that read alike have equal fingerprints and are asked once. What a question shares
         with one that was asked for earlier is asked again: it is found in the store, if anywhere.
         """
         self._places = {}
         requests: dict[bytes, Request] = {}
-        for i in range(len(self._threads), max(stop, len(self._threads))):
-            threads = []
+        for i in places:
+            if i in self._threads:
+                continue
+            self._threads[i] = []
+            start = self._first_reading[i]
             for sample, asked in enumerate(self._questions[i].threads):
-                threads.append(thread := _Thread(i, sample, [], 0))
-                fingerprints = self._readings.fingerprints[self._read : self._read + len(asked)]
-                self._read += len(fingerprints)
+                self._threads[i].append(thread := _Thread(i, sample, [], 0))
+                fingerprints = self._readings.fingerprints[start : start + len(asked)]
+                start += len(asked)
                 self._await(thread, asked, fingerprints, requests)
-            self._threads.append(threads)
         return requests
 
     def next_round(self) -> list[Request]:
         """What the answers so far give rise to; nothing where all dialogues are over."""
         self._waiting: list[tuple[_Thread, tuple[Request, ...]]] = []
-        for threads in self._threads:
+        for threads in self._threads.values():
             for thread in threads:
                 if asked := self._following(thread):
                     self._waiting.append((thread, asked))
@@ -129,7 +133,7 @@ class AnswerCollector:
     @property
     def unanswered(self) -> int:
         """Questions that were asked for and have no answer yet."""
-        return sum(any(thread.missing for thread in threads) for threads in self._threads)
+        return sum(any(t.missing for t in threads) for threads in self._threads.values())
 
     def take(self, results: Iterable[tuple[bytes, AnyResult]]) -> int:
         """Notes results of requests that were given out; returns the questions they completed."""
@@ -156,7 +160,7 @@ class AnswerCollector:
         self._batch_digests.append(usage.batch_digest)
 
     def answer_set(self, label: str) -> AnswerSet:
-        """All answers in the questions' order; what is missing is an error."""
+        """All answers in the order they were asked for; what is missing is an error."""
         digests = self._batch_digests
         batch_digest = digests[0] if len(digests) == 1 else _digest(digests)
         return AnswerSet(
@@ -181,10 +185,10 @@ class AnswerCollector:
         )
 
     def _answers(self) -> Iterator[AnswerRecord]:
-        for question, threads in zip(self._questions, self._threads, strict=False):
+        for place, threads in self._threads.items():
             for thread in threads:  # a model that failed may have answered all the same
                 self._following(thread)
-            yield _answer(question, threads)
+            yield _answer(self._questions[place], threads)
 
 
 def _digest(digests: Sequence[str]) -> str:

@@ -41,13 +41,13 @@ def ask_until_decided(
     for other in sorted(others, key=lambda runner: runner.record.noise_floor):
         for questions, record in zip(question_sets, document.benchmarks, strict=True):
             if other.record.noise_floor:
-                answers = other.ask(questions, len(baseline.ask(questions, 0).answers))
+                answers = other.ask(questions, range(len(baseline.ask(questions, ()).answers)))
             else:
                 answers = _ask_pair(baseline, other, questions, record, document.settings)
             found[other.label, record.name] = answers
         other.close()
     for questions, record in zip(question_sets, document.benchmarks, strict=True):
-        record.answer_sets.append(baseline.ask(questions, 0))
+        record.answer_sets.append(baseline.ask(questions, ()))
         record.answer_sets += [found[other.label, record.name] for other in others]
 
 
@@ -64,7 +64,7 @@ def _ask_pair(
     assert margin is not None  # a run without one was refused
     while True:
         stop = min(stop + max(FIRST_LOOK, stop // 5), planned)
-        theirs, ours = baseline.ask(questions, stop), variant.ask(questions, stop)
+        theirs, ours = (model.ask(questions, range(stop)) for model in (baseline, variant))
         pairs = paired(record, record.headline, theirs, ours)
         verdict = pairs.verdict(margin, settings.confidence, until_decided=True)
         failed = any(

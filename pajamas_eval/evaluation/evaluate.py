@@ -12,6 +12,7 @@ from pajamas_eval.api.data import DataSource
 from pajamas_eval.api.identity import Settings
 from pajamas_eval.errors import UsageError
 from pajamas_eval.evaluation import fairness
+from pajamas_eval.evaluation.benchmark_choice import choose
 from pajamas_eval.evaluation.call_workers import call_workers
 from pajamas_eval.evaluation.early_stopping import ask_until_decided, refuse_early_stop
 from pajamas_eval.evaluation.model_runner import ModelRunner, Progress
@@ -42,11 +43,13 @@ def evaluate(
     progress: Progress,
     config: RunConfig,
     recording: Recording | None = None,
+    *,
+    choosing: bool = False,
 ) -> Document:
     """Asks every model every question; the first model is the baseline.
 
     A model that fails keeps the answers it gave and is marked; the others go on. What is recorded
-    already is not computed again.
+    already is not computed again. `choosing`: only the benchmarks are asked that can tell.
 
     Raises:
         UsageError: A model, benchmark or data set is at fault; nothing has been scored then.
@@ -59,10 +62,7 @@ def evaluate(
     question_sets = _question_sets(benchmarks, data, config, first, None)
     workers: list[Worker] = []
     try:
-        for spec in specs:
-            options = {**spec.options, "exact": True} if config.exact else spec.options
-            log = recording.log(spec.label) if recording else None
-            workers.append(LocalWorker(replace(spec, options=options), log, config.timeout))
+        workers += (_worker(spec, config, recording) for spec in specs)
         progress.step("opening the models")
         models = _Models(workers, {}, {}, {})
         models.opened = call_workers(workers, models.lost, lambda worker: worker.open())
@@ -87,6 +87,8 @@ def evaluate(
         if recording:
             keys = {label: opened.key for label, opened in models.opened.items()}
             recording.resolved(document.settings, keys)
+        if choosing:
+            question_sets = _chosen(runners[0], question_sets, document, models, config)
         ask = ask_until_decided if config.until_decided else _ask_everything
         ask(runners, question_sets, document)
     finally:
@@ -94,6 +96,12 @@ def evaluate(
             worker.close()
     summarize(document)
     return document
+
+
+def _worker(spec: ModelSpec, config: RunConfig, recording: Recording | None) -> Worker:
+    options = {**spec.options, "exact": True} if config.exact else spec.options
+    log = recording.log(spec.label) if recording else None
+    return LocalWorker(replace(spec, options=options), log, config.timeout)
 
 
 @dataclass
@@ -194,6 +202,26 @@ def _question_sets(
     return question_sets
 
 
+def _chosen(
+    baseline: ModelRunner,
+    question_sets: Sequence[QuestionSet],
+    document: Document,
+    models: _Models,
+    config: RunConfig,
+) -> list[QuestionSet]:
+    """The questions that can tell; the document keeps no others."""
+    chosen, note = choose(baseline, question_sets, document)
+    names = [questions.name for questions in chosen]
+    readings = {
+        label: _joined([_by_benchmark(question_sets, found)[name] for name in names])
+        for label, found in models.readings.items()
+    }
+    document.fairness = fairness.check(models.alive, models.opened, chosen, readings, config)
+    document.fairness.notes.append(note)
+    document.benchmarks = [record for record in document.benchmarks if record.name in names]
+    return chosen
+
+
 def _document(
     config: RunConfig, models: _Models, question_sets: Sequence[QuestionSet], fair: Fairness
 ) -> Document:
@@ -241,6 +269,16 @@ def _by_benchmark(question_sets: Sequence[QuestionSet], readings: Readings) -> d
         divided[questions.name] = Readings(readings.fingerprints[start:end], unknown)
         start = end
     return divided
+
+
+def _joined(parts: Sequence[Readings]) -> Readings:
+    """The readings of several benchmarks, as of one."""
+    fingerprints: list[bytes] = []
+    unknown: set[int] = set()
+    for part in parts:
+        unknown |= {len(fingerprints) + place for place in part.unknown}
+        fingerprints += part.fingerprints
+    return Readings(fingerprints, frozenset(unknown))
 
 
 def _ask_everything(

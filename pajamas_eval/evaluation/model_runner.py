@@ -116,15 +116,19 @@ class ModelRunner:
         """The model's name in the report."""
         return self._worker.label
 
-    def ask(self, questions: QuestionSet, stop: int | None = None) -> AnswerSet:
-        """The answers to the first `stop` questions; those that are not there yet are asked for."""
+    def ask(self, questions: QuestionSet, places: Iterable[int] | None = None) -> AnswerSet:
+        """Asks the questions at these places, all by default, save those that were asked before.
+
+        Returns:
+            The answers to all that were asked so far: in the order they were asked in; where all
+            were, in the questions' own.
+        """
         name = questions.name
         if name not in self._answers:
             self._answers[name] = AnswerCollector(questions, self._readings[name])
         answers = self._answers[name]
-        asked: Mapping[bytes, Request] = answers.extend(
-            len(questions.questions) if stop is None else stop
-        )
+        everything = range(len(questions.questions))
+        asked: Mapping[bytes, Request] = answers.extend(everything if places is None else places)
         number = 1
         while asked and (self._cache or not self.record.error):
             title = name if number == 1 else f"{name}, round {number}"
@@ -133,7 +137,11 @@ class ModelRunner:
             asked = self._ask_round(answers, asked)
             answers.wall_seconds += time.perf_counter() - started
             number += 1
-        return answers.answer_set(self.label)
+        found = answers.answer_set(self.label)
+        if places is None:
+            order = {question.doc_id: i for i, question in enumerate(questions.questions)}
+            found.answers.sort(key=lambda answer: order[answer.doc_id])
+        return found
 
     def _ask_round(
         self, answers: AnswerCollector, asked: Mapping[bytes, Request]

@@ -11,6 +11,7 @@ import msgspec
 
 from pajamas_eval.api.data import DataSource
 from pajamas_eval.errors import UsageError, suggestion
+from pajamas_eval.evaluation.benchmark_choice import AUTO, candidates
 from pajamas_eval.evaluation.evaluate import evaluate
 from pajamas_eval.evaluation.model_runner import Progress
 from pajamas_eval.evaluation.recording import Recording
@@ -63,18 +64,23 @@ def run_models(plan: RunPlan, places: Places, progress: Progress) -> Document:
     if not names:
         raise UsageError("no benchmark is named")
     source = DataSource(Path(plan.data) if plan.data else None)
-    benchmarks = [benchmark(name) for name in names]
+    choosing = AUTO in names
+    if choosing and len(names) > 1:
+        raise UsageError(f"{AUTO} chooses the benchmarks itself: name none beside it")
+    benchmarks = candidates(source) if choosing else [benchmark(name) for name in names]
     path = places.store_file
     files = {spec.path: f"the model {spec.label}" for spec in specs if spec.path}
     check_outputs([places.json_file], {**files, **(files_of_store(path) if path else {})})
     if path is None:
-        return evaluate(specs, benchmarks, source, progress, plan)
+        return evaluate(specs, benchmarks, source, progress, plan, choosing=choosing)
     with Store.open(path) as store:
         asked = recorded_plan(plan, source.folder, places.folder, places.json_file)
         try:
             recording = Recording(store, asked)
             with recording.ending() as ending:
-                ending.document = evaluate(specs, benchmarks, source, progress, plan, recording)
+                ending.document = evaluate(
+                    specs, benchmarks, source, progress, plan, recording, choosing=choosing
+                )
                 return ending.document
         except KeyboardInterrupt as interrupt:
             # It may come when the run is recorded already, but not yet known here.

@@ -102,7 +102,7 @@ class AnswerRecord(Record, omit_defaults=True):
 
 
 class AnswerSet(Record):
-    """One model's answers to one benchmark, in the order of its questions, and their cost.
+    """One model's answers to one benchmark, in the order they were asked for, and their cost.
 
     Attributes:
         evaluated_tokens: Tokens the engine ran, with padding, prefixes that were run again, and

@@ -233,7 +233,8 @@ def ask(data: DataSource, *models: ModelSpec, **options: object) -> Document:
         benchmarks,  # type: ignore[arg-type]
         data,
         options.pop("progress", Silent()),  # type: ignore[arg-type]
-        RunConfig(shots=0, **options),  # type: ignore[arg-type]
+        RunConfig(shots=0, **{k: v for k, v in options.items() if k != "choosing"}),  # type: ignore[arg-type]
+        choosing=bool(options.get("choosing")),
     )
 
 
@@ -338,7 +339,7 @@ def gather(data: DataSource) -> AnswerCollector:
     gathering = AnswerCollector(
         prepare(Mmlu("mmlu_anatomy"), data), Readings([key(i) for i in range(24)])
     )
-    assert list(gathering.extend(6)) == [key(i) for i in range(24)]
+    assert list(gathering.extend(range(6))) == [key(i) for i in range(24)]
     return gathering
 
 
@@ -873,3 +874,41 @@ def test_a_single_model_gets_scores_and_no_verdict(data: DataSource) -> None:
     document = ask(data, model("only"))
     assert {s.label for s in document.scores} == {"only"}
     assert (document.comparisons, document.verdicts, document.rankings) == ([], [], [])
+
+
+# -- benchmarks that can tell ----------------------------------------------------------------
+
+ANSWERS_ANATOMY = model("base", wrong=range(1000, 1240))
+
+
+def test_only_the_benchmarks_that_can_tell_are_asked(many: DataSource, stubs: list[Stub]) -> None:
+    document = ask(
+        many, ANSWERS_ANATOMY, model("q4"), benchmarks=[ANATOMY, VIROLOGY], choosing=True
+    )
+    assert [record.name for record in document.benchmarks] == ["mmlu_anatomy"]
+    asked = {stub.label: len(stub.asked) for stub in stubs}
+    assert asked == {"base": 4 * (240 + 50), "q4": 4 * 240}
+    order = [question.doc_id for question in document.benchmarks[0].questions]
+    assert [a.doc_id for a in answers(document, "base")] == order
+    assert [a.doc_id for a in answers(document, "q4")] == order
+    assert [check.total for check in document.fairness.tokens] == [4 * 240]
+    assert document.fairness.notes == [
+        "by 50 answers of base to each, these benchmarks can tell: mmlu_anatomy (100 %, chance "
+        "25 %); left out: mmlu_virology (0 %, chance 25 %)"
+    ]
+
+
+def test_where_no_benchmark_can_tell_all_are_asked(many: DataSource) -> None:
+    guesses = model("base", wrong=[n for n in range(1240) if n % 16 > 3])
+    document = ask(many, guesses, SAME, benchmarks=[ANATOMY, VIROLOGY], choosing=True)
+    assert [record.name for record in document.benchmarks] == ["mmlu_anatomy", "mmlu_virology"]
+    assert set(verdicts(document).values()) == {"cannot tell"}
+    (note,) = document.fairness.notes
+    assert "no benchmark can tell, so all are asked" in note
+
+
+def test_what_is_chosen_is_asked_until_decided(many: DataSource) -> None:
+    asked = [ANATOMY, VIROLOGY]
+    document = early(many, ANSWERS_ANATOMY, BROKEN, benchmarks=asked, choosing=True)
+    assert [record.name for record in document.benchmarks] == ["mmlu_anatomy"]
+    assert verdicts(document) == {("mmlu_anatomy", "broken"): "worse"}

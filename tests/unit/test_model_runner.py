@@ -242,7 +242,7 @@ def test_what_other_programs_took_is_added_up_over_all_calls(taken: float, distu
     asked = questions(range(10))
     case = Case(Stub(right), asked)
     case.stub.cpu = [LostTime(0.0, 4.0), LostTime(taken, 6.0)]
-    case.runner.ask(asked, 5)
+    case.runner.ask(asked, range(5))
     answers = case.runner.ask(asked)
     assert answers.disturbance == taken / 10.0
     assert answers.disturbed == disturbed
@@ -258,9 +258,9 @@ def test_requests_that_read_alike_are_asked_once() -> None:
 def test_more_questions_later_ask_only_what_is_new() -> None:
     asked = questions(range(6))
     case = Case(Stub(), asked)
-    assert len(case.runner.ask(asked, 2).answers) == 2
-    assert len(case.runner.ask(asked, 2).answers) == 2
-    assert len(case.runner.ask(asked, 5).answers) == 5
+    assert len(case.runner.ask(asked, range(2)).answers) == 2
+    assert len(case.runner.ask(asked, range(2)).answers) == 2
+    assert len(case.runner.ask(asked, range(5)).answers) == 5
     assert lost(case.runner.ask(asked)) == []
     assert case.stub.asked == [[0, 1], [2, 3, 4], [5]]
     assert case.stub.loads == 1

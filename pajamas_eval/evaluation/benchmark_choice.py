@@ -1,0 +1,75 @@
+"""`--benchmarks auto`: the benchmarks whose questions can tell, by what the baseline answers."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from pajamas_eval.analysis.sensitivity import Score, pilot_score
+from pajamas_eval.api.benchmark import Benchmark
+from pajamas_eval.api.data import DataSource
+from pajamas_eval.errors import UsageError
+from pajamas_eval.evaluation.model_runner import ModelRunner
+from pajamas_eval.questions.prepare import QuestionSet
+from pajamas_eval.questions.registry import families, load
+from pajamas_eval.results.document import Document
+from pajamas_eval.statistics.subsets import nested_order
+
+AUTO = "auto"
+
+PILOT = 50
+"""Questions of each candidate that the baseline is asked; their answers serve the run, too."""
+
+
+def candidates(data: DataSource) -> list[Benchmark[Any]]:
+    """The built-in sets; where the user has a data folder, those that it holds.
+
+    Raises:
+        UsageError: It holds none.
+    """
+    ours = [load(plugin)[0] for plugin in families().values() if plugin.is_ours]
+    if data.folder is None:
+        return [family(family.family) for family in ours if family.dataset.package]
+    found = [
+        family(family.family)
+        for family in ours
+        if not family.dataset.package and (data.folder / family.dataset.folder).is_dir()
+    ]
+    if not found:
+        folders = ", ".join(sorted({f.dataset.folder for f in ours if not f.dataset.package}))
+        raise UsageError(f"{data.folder} holds no data of a known benchmark ({folders})")
+    return found
+
+
+def choose(
+    baseline: ModelRunner, question_sets: Sequence[QuestionSet], document: Document
+) -> tuple[list[QuestionSet], str]:
+    """Those whose questions can tell, or all where none can; and a sentence about it."""
+    found = dict(_scores(baseline, question_sets, document))
+    able = [name for name, score in found.items() if score.can_tell]
+    # Who understands letters needs no other form of the same questions.
+    spared = {document.benchmark(name).cloze for name in able}
+    chosen = [name for name in able if name not in spared] or list(found)
+    left_out = [name for name in found if name not in chosen]
+    shown = {name: f"{name} ({score})" for name, score in found.items()}
+    text = f"by {PILOT} answers of {baseline.label} to each, "
+    if not able:
+        text += f"no benchmark can tell, so all are asked: {_listed(shown, found)}"
+    else:
+        text += f"these benchmarks can tell: {_listed(shown, chosen)}"
+        text += f"; left out: {_listed(shown, left_out)}" if left_out else ""
+    return [questions for questions in question_sets if questions.name in chosen], text
+
+
+def _scores(
+    baseline: ModelRunner, question_sets: Sequence[QuestionSet], document: Document
+) -> Iterator[tuple[str, Score]]:
+    for questions in question_sets:
+        record = document.benchmark(questions.name)
+        strata = [q.tags[0] if q.tags else "" for q in questions.questions]
+        places = nested_order(strata, f"{document.settings.seed}/{questions.name}")[:PILOT]
+        answers = baseline.ask(questions, places)
+        margin = document.settings.margin(record.headline)
+        yield questions.name, pilot_score(record, answers, margin, document.settings.confidence)
+
+
+def _listed(shown: dict[str, str], names: Iterable[str]) -> str:
+    return ", ".join(shown[name] for name in names)
