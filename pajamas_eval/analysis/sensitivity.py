@@ -68,7 +68,9 @@ def sensitivity(
     else:
         own = [clusters[a.doc_id] for a in answers.answers]
         lower = mean_interval(values, own, both_sides).lower
-    answer, share = _most_common([a.prediction_by(metric.name) for a in answers.answers])
+    answer, share = _most_common(
+        [a.prediction_by(metric.name) if a.parsed else None for a in answers.answers]
+    )
     return Sensitivity(
         benchmark=record.name,
         label=answers.label,

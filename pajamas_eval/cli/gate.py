@@ -62,7 +62,7 @@ def _print_schema(context: click.Context, _: click.Parameter, asked: bool) -> No
 )
 @baseline_option
 @until_decided_option
-@run_options(benchmarks="those of the gate")
+@run_options(shown="those of the gate, else auto")
 @click.pass_context
 def gate(
     context: click.Context,

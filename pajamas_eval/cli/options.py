@@ -92,20 +92,21 @@ timeout_option = click.option(
 
 
 def run_options(
-    limit: int | None = None, benchmarks: str | None = None
+    limit: int | None = None, benchmarks: str = "auto", shown: str | None = None
 ) -> Callable[[_Command], _Command]:
     """Options of every command that asks models.
 
     Args:
         limit: Default of that option.
-        benchmarks: The default of that one in words, where it is not always the same.
+        benchmarks: The default of that one.
+        shown: The latter in words, where it is not always the same.
     """
     return all_of(
         click.option(
             "--benchmarks",
             "-b",
-            default="pajamas_knowledge,pajamas_commonsense,pajamas_arithmetic",
-            show_default=benchmarks or True,
+            default=benchmarks,
+            show_default=shown or True,
             help="Benchmarks, separated by commas (see `list benchmarks`), or auto: those "
             "of the built-in sets, or of --data, that can tell, by 50 answers of the baseline.",
         ),

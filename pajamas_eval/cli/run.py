@@ -11,7 +11,9 @@ from pajamas_eval.cli.output import run_and_show
 @click.command(epilog=MODEL_HELP)
 @click.argument("model")
 @confidence_option
-@run_options()
+@run_options(
+    benchmarks="pajamas_knowledge,pajamas_knowledge_cloze,pajamas_commonsense,pajamas_arithmetic"
+)
 def run(model: str, **options: Any) -> None:
     """Evaluate one model."""
     run_and_show((model,), **options)

@@ -6,6 +6,7 @@ from typing import Any
 from pajamas_eval.analysis.sensitivity import Score, pilot_score
 from pajamas_eval.api.benchmark import Benchmark
 from pajamas_eval.api.data import DataSource
+from pajamas_eval.api.requests import GenerateUntil
 from pajamas_eval.errors import UsageError
 from pajamas_eval.evaluation.model_runner import ModelRunner
 from pajamas_eval.questions.prepare import QuestionSet
@@ -22,10 +23,13 @@ PILOT = 50
 def candidates(data: DataSource) -> list[Benchmark[Any]]:
     """The built-in sets; where the user has a data folder, those that it holds.
 
+    Those that generate come last, as they take the longest.
+
     Raises:
         UsageError: It holds none.
     """
     ours = [load(plugin)[0] for plugin in families().values() if plugin.is_ours]
+    ours.sort(key=lambda family: GenerateUntil in family.request_types)
     if data.folder is None:
         return [family(family.family) for family in ours if family.dataset.package]
     found = [

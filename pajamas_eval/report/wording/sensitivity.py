@@ -27,7 +27,7 @@ def _of_model(document: Document, record: BenchmarkRecord, found: Sensitivity) -
             f"{label} gives the same answer to {percent(found.same_answer_share)} % of the "
             "questions: it hardly answers them."
         )
-    if found.by_place:
+    elif found.by_place:
         scores = ", ".join(percent(score) for score in found.by_place)
         yield f"{label}: its score hangs on the place of the right choice ({scores} % by place)."
 
