@@ -36,6 +36,7 @@ from pajamas_eval.runtimes._llama_cpp import (
     processors,
     quantization_name,
 )
+from pajamas_eval.runtimes._llama_damage import Adapter
 from pajamas_eval.runtimes._llama_files import described, metadata, read_model, unusable
 from pajamas_eval.runtimes._llama_trace import trace
 from pajamas_eval.runtimes._llama_vocabulary import Vocabulary
@@ -98,6 +99,7 @@ class GgufRuntime(TokenRuntime):
         self._context: Any = None
         self._memory: Any = None
         self._cells, self._streams = 0, 1
+        self._damage: Adapter | None = None
         self._threads = options.n_threads or processors()
         self._sequence_ids = np.arange(SEQUENCES, dtype=np.int32)
         self._model = described(self._files[0], options.n_gpu_layers)
@@ -135,6 +137,8 @@ class GgufRuntime(TokenRuntime):
         if not self._model:
             raise UsageError(unusable(self._files[0], last_error()))
         self._vocabulary = Vocabulary(self._model)
+        if self.options.damage:
+            self._damage = Adapter(self._model, self._files, self.options.damage)
         self._memory_for(LEAST_CELLS)
         notes = self.prove(can_share=not has_state(self._model))
         parameters = self._llama.llama_model_n_params(self._model)
@@ -321,6 +325,8 @@ class GgufRuntime(TokenRuntime):
                 f"{self.options.path}: llama.cpp makes no context with these options: "
                 f"{last_error()}"
             )
+        if self._damage:
+            self._damage.apply(self._context)
         self._memory = self._llama.llama_get_memory(self._context)
         self._held = np.empty(0, np.int32)
         self.device_memory_bytes()

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from pajamas_eval.api.architecture import ArchitectureFacts
 from pajamas_eval.api.identity import Engine, Identity
-from pajamas_eval.errors import OutOfMemoryError
+from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, require
 from pajamas_eval.runtimes._hf_architecture import facts_of_config
+from pajamas_eval.runtimes._hf_damage import damage
 from pajamas_eval.runtimes._hf_device import best_device, device_named, hardware
 from pajamas_eval.runtimes._hf_kinds import causal_config
 from pajamas_eval.runtimes._hf_load import load_model, refuse_unloadable
@@ -83,6 +84,8 @@ class HfRuntime(FolderRuntime):
         packed = self.config.get("quantization_config") or part.get("quantization_config")
         self._quantization: dict[str, Any] = packed or {}
         if packed:
+            if self.options.damage:
+                raise UsageError(f"damage takes plain weights, and {self.folder} is quantized")
             refuse_unusable(self.folder, packed)
         if not (packed and is_followed(packed)):
             refuse_unloadable(self.folder, trusted=trusted)
@@ -100,6 +103,8 @@ class HfRuntime(FolderRuntime):
         self.model = load_model(
             self.folder, trusted=trusted, device=self.device, dtype=self._dtype()
         )
+        if self.options.damage:
+            damage(self.model, self.options.damage)
         # A model's own sampling settings, such as a repetition penalty, would make its
         # generations those of another model.
         self.model.generation_config = GenerationConfig()

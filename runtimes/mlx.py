@@ -18,6 +18,7 @@ from pajamas_eval.api.options import overlaid
 from pajamas_eval.errors import OutOfMemoryError, UsageError
 from pajamas_eval.runtimes._folder import FolderRuntime, first_line, read_config
 from pajamas_eval.runtimes._mlx_config import misread, refuse_other_packing, remedy, unread
+from pajamas_eval.runtimes._mlx_damage import damage
 from pajamas_eval.runtimes._mlx_library import blas, modules
 from pajamas_eval.runtimes._mlx_weights import float_types, quantization_of
 from pajamas_eval.tokens.generation import Generation
@@ -86,6 +87,8 @@ class MlxRuntime(FolderRuntime):
         notes = [f"its config.json is overridden: {self.options.config}"] if self._given() else []
         if not mx.metal.is_available() and (quantization or stored != "float32"):
             notes.append(self._make_exact_on_cpu())
+        if self.options.damage:
+            damage(self.model, self.options.damage)
         with self._refusals("run"):
             self._head = HeadTap(self.model)
         self.clear_cache()

@@ -1,7 +1,7 @@
 """Each variant against the baseline: differences, divergence, verdicts, and what they add up to."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pajamas_eval.analysis.divergence import mean_choice_kl
 from pajamas_eval.analysis.paired import paired
@@ -31,11 +31,27 @@ def compare_with_baseline(document: Document) -> list[Comparison]:
         for choice_kl in [_divergence(document, record, base, answers)]
         for metric in record.metrics
     ]
-    tested = [c for c in headlines(document, comparisons) if c.verdict is not None]
+    controls = {model.label for model in document.models if model.control}
+    _doubt(comparisons, controls)
+    judged = [c for c in comparisons if c.label not in controls]
+    tested = [c for c in headlines(document, judged) if c.verdict is not None]
     adjusted = holm([c.p_worse for c in tested])
     for comparison, p in zip(tested, adjusted, strict=True):
         comparison.p_worse = float(p)
     return comparisons
+
+
+def _doubt(comparisons: Sequence[Comparison], controls: Collection[str]) -> None:
+    """Takes back what questions say that do not show the control's loss."""
+    blind = {
+        (c.benchmark, c.metric)
+        for c in comparisons
+        if c.label in controls and c.verdict is not Verdict.WORSE
+    }
+    for c in comparisons:
+        is_doubtful = c.verdict in (Verdict.NO_WORSE, Verdict.UNDECIDED)
+        if c.label not in controls and is_doubtful and (c.benchmark, c.metric) in blind:
+            c.verdict, c.further_questions = Verdict.CANNOT_TELL, 0
 
 
 def _divergence(
@@ -60,9 +76,7 @@ def overall_verdicts(document: Document) -> list[OverallVerdict]:
     """
     alpha = 1 - document.settings.confidence
     verdicts = []
-    for model in document.models:
-        if model.label == document.baseline or model.noise_floor:
-            continue
+    for model in document.variants:
         of_model = [c for c in headlines(document, document.comparisons) if c.label == model.label]
         worse = [c.benchmark for c in of_model if c.verdict is Verdict.WORSE and c.p_worse <= alpha]
         if worse:
@@ -90,11 +104,12 @@ def _compare(
     pairs = paired(record, metric, base, answers)
     margin, is_default = margin_for(metric, settings.margins)
     interval = pairs.interval(margin, confidence, until_decided=until_decided)
-    noise = document.model(answers.label).noise_floor
+    model = document.model(answers.label)
     verdict = None
-    if margin and not noise:
-        found = pairs.verdict(margin, confidence, until_decided=until_decided)
-        verdict = told(found, document.sensitivity(record.name, base.label, metric))
+    if margin and not model.noise_floor:
+        verdict = pairs.verdict(margin, confidence, until_decided=until_decided)
+        if not model.control:
+            verdict = told(verdict, document.sensitivity(record.name, base.label, metric))
     further: int | None = 0
     if verdict is Verdict.UNDECIDED and margin:
         # Not 0: those that were asked would do, had they all been answered.

@@ -127,6 +127,7 @@ def _add_models(
         for model in source.models:
             model.label = renamed[model.label]
             model.noise_floor &= of_baseline
+            model.control &= of_baseline
             document.models.append(model)
 
 

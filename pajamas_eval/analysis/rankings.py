@@ -19,10 +19,10 @@ def rankings(document: Document) -> Iterator[Ranking]:
     if document.settings.until_decided:  # the test holds for a fixed number of questions
         return
     alpha = 1 - document.settings.confidence
-    floors = {model.label for model in document.models if model.noise_floor}
+    ranked = {document.baseline, *(model.label for model in document.variants)}
     for record in document.benchmarks:
         metric = record.headline
-        sets = [a for a in record.answer_sets if a.label not in floors]
+        sets = [a for a in record.answer_sets if a.label in ranked]
         if any(answer.error for answers in sets for answer in answers.answers):
             continue  # models that answered different questions have no rank
         value = {a.label: metric.sign * mean_of(record, a, metric).mean for a in sets}

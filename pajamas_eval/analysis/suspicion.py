@@ -58,7 +58,8 @@ def suspicions(document: Document) -> Iterator[Suspicion]:
             values = {
                 label: choice_kl_values(base, answers)
                 for label, answers in sets.items()
-                if not document.fairness.are_different_models(label)
+                if not document.model(label).control
+                and not document.fairness.are_different_models(label)
             }
             yield from _of_benchmark(document, record, values, bits)
 

@@ -10,6 +10,7 @@ from pajamas_eval.cli.options import (
     MODEL_HELP,
     baseline_option,
     confidence_option,
+    control_option,
     different_models_option,
     margin_option,
     noise_options,
@@ -26,6 +27,7 @@ from pajamas_eval.cli.output import run_and_show, show_run
 @margin_option
 @confidence_option
 @until_decided_option
+@control_option
 @different_models_option
 @noise_options
 @resume_option

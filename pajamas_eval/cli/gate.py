@@ -12,6 +12,7 @@ from pajamas_eval.cli.options import (
     MODEL_HELP,
     FilePath,
     baseline_option,
+    control_option,
     run_options,
     until_decided_option,
 )
@@ -62,6 +63,7 @@ def _print_schema(context: click.Context, _: click.Parameter, asked: bool) -> No
 )
 @baseline_option
 @until_decided_option
+@control_option
 @run_options(shown="those of the gate, else auto")
 @click.pass_context
 def gate(
@@ -201,6 +203,7 @@ def _measure(gate: "Gate", plan: "RunPlan", folder: Path, options: dict[str, Any
         benchmarks=list(plan.benchmarks) or list(gate.benchmarks) or named,
         data=str(folder / plan.data) if plan.data else None,
         confidence=gate.confidence,
+        control=plan.control or gate.control,
         margins=margins_of(gate),
     )
     places = Places(

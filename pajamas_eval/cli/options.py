@@ -225,6 +225,12 @@ different_models_option = click.option(
     is_flag=True,
     help="Compare even where engines read another architecture from what claims to be one model.",
 )
+control_option = click.option(
+    "--control",
+    is_flag=True,
+    help="Run the baseline once more, damaged by noise on its weights: questions that do not call "
+    "that worse cannot tell.",
+)
 noise_options = all_of(
     click.option(
         "--noise-floor",

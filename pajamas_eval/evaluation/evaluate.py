@@ -14,6 +14,7 @@ from pajamas_eval.errors import UsageError
 from pajamas_eval.evaluation import fairness
 from pajamas_eval.evaluation.benchmark_choice import choose
 from pajamas_eval.evaluation.call_workers import call_workers
+from pajamas_eval.evaluation.control import with_control
 from pajamas_eval.evaluation.early_stopping import ask_until_decided, refuse_early_stop
 from pajamas_eval.evaluation.model_runner import ModelRunner, Progress
 from pajamas_eval.evaluation.noise_floor import ONE_SHAPE, with_noise_floor
@@ -46,16 +47,17 @@ def evaluate(
     *,
     choosing: bool = False,
 ) -> Document:
-    """Asks every model every question; the first model is the baseline.
+    """Asks every model every question; the first is the baseline.
 
     A model that fails keeps the answers it gave and is marked; the others go on. What is recorded
-    already is not computed again. `choosing`: only the benchmarks are asked that can tell.
+    already is not computed again. `choosing`: only benchmarks that can tell are asked.
 
     Raises:
         UsageError: A model, benchmark or data set is at fault; nothing has been scored then.
         RunError: A model's process died before anything was scored.
     """
     specs, floors = with_noise_floor(specs, config)
+    specs, control = with_control(specs, config)
     refuse_unknown_margins(benchmarks, config, len(specs) > 1)
     # Bad data is found before any engine starts; prompts through a template come later.
     first = 1 if config.apply_chat_template else config.limit
@@ -80,10 +82,9 @@ def evaluate(
         runners = [
             _runner(worker, models, progress, question_sets, recording) for worker in workers
         ]
-        for runner in runners:
-            runner.record.error = models.lost.get(runner.label)
-            runner.record.noise_floor = runner.label in floors
         document.models = [runner.record for runner in runners]
+        for record in document.models:
+            record.noise_floor, record.control = record.label in floors, record.label == control
         if recording:
             keys = {label: opened.key for label, opened in models.opened.items()}
             recording.resolved(document.settings, keys)
@@ -257,7 +258,9 @@ def _runner(
     if recording and opened and worker.label not in models.lost:
         cache = recording.responses(worker.label, opened.key)
     readings = _by_benchmark(question_sets, models.readings.get(worker.label, Readings([])))
-    return ModelRunner(worker, opened, models.context_length, progress, readings, cache)
+    runner = ModelRunner(worker, opened, models.context_length, progress, readings, cache)
+    runner.record.error = models.lost.get(worker.label)
+    return runner
 
 
 def _by_benchmark(question_sets: Sequence[QuestionSet], readings: Readings) -> dict[str, Readings]:

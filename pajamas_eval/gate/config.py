@@ -3,12 +3,13 @@
 import reprlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from pajamas_eval.api.metrics import POINTS, Margin, Metric
+from pajamas_eval.api.multiple_choice import SOFT_ACCURACY
 from pajamas_eval.errors import UsageError, suggestion
 from pajamas_eval.questions.registry import benchmark
 from pajamas_eval.results.run_config import Confidence, Count, RunPlan
@@ -38,6 +39,7 @@ class BenchmarkGate(Table, frozen=True):
             perplexity in percent, else in the metric's own unit.
         confidence: One-sided, of everything proven on this benchmark.
         min_questions: Questions below which nothing is decided.
+        measure: `soft` judges soft accuracy, in the place of a metric that is named.
         metric: Judged for the margin and for flips; the headline metric by default.
         max_mean_kl: Ceiling of the mean KL divergence over the choices, in nats per question.
         max_flips: Ceiling of the questions that only one of the two has right, in percent.
@@ -46,9 +48,15 @@ class BenchmarkGate(Table, frozen=True):
     margin: Positive | None = None
     confidence: Confidence | None = None
     min_questions: Count | None = None
+    measure: Literal["soft"] | None = None
     metric: str | None = None
     max_mean_kl: Positive | None = None
     max_flips: Annotated[float, Meta(gt=0, lt=100)] | None = None
+
+    @property
+    def wanted(self) -> str | None:
+        """The name of the metric that is judged; the headline metric if nothing."""
+        return SOFT_ACCURACY if self.measure == "soft" else self.metric
 
 
 class Gate(Table, frozen=True):
@@ -68,6 +76,7 @@ class Gate(Table, frozen=True):
         max_memory_ratio: The same over the baseline's.
         max_size_gb: Size of the weights on disk, in units of 10⁹ bytes.
         max_size_ratio: The same over the baseline's.
+        control: Whether each benchmark with a margin must have called a damaged baseline worse.
         benchmarks: Requirements of single benchmarks; each of these must have been run.
     """
 
@@ -82,6 +91,7 @@ class Gate(Table, frozen=True):
     max_memory_ratio: Positive | None = None
     max_size_gb: Positive | None = None
     max_size_ratio: Positive | None = None
+    control: bool = False
     benchmarks: dict[str, BenchmarkGate] = {}
 
     def cost_limits(self) -> dict[str, float]:
@@ -217,12 +227,15 @@ def _judged(name: str, table: BenchmarkGate) -> Metric:
     """The metric that a table is about. Raises `UsageError`."""
     asked = benchmark(name)
     metrics = {metric.name: metric for metric in asked.metrics}
-    if table.metric is not None and table.metric not in metrics:
+    if table.metric is not None and table.measure is not None:
+        raise UsageError(f"[gate.benchmarks.{name}]: give metric or measure, not both")
+    wanted = table.wanted
+    if wanted is not None and wanted not in metrics:
         raise UsageError(
-            f"[gate.benchmarks.{name}]: {name} has no metric {table.metric!r}"
-            f"{suggestion(table.metric, metrics)} (it has {', '.join(metrics)})"
+            f"[gate.benchmarks.{name}]: {name} has no metric {wanted!r}"
+            f"{suggestion(wanted, metrics)} (it has {', '.join(metrics)})"
         )
-    return metrics[table.metric] if table.metric else asked.metrics[0]
+    return metrics[wanted] if wanted else asked.metrics[0]
 
 
 def json_schema() -> dict[str, Any]:

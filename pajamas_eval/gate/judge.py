@@ -12,15 +12,14 @@ from pajamas_eval.results.document import Document
 
 
 def judge(document: Document, gate: Gate) -> list[Finding]:
-    """Every requirement of every variant; noise floors are none.
+    """Every requirement of every variant; noise floors and controls are none.
 
     Raises:
         UsageError: There is nothing to judge, or the document contradicts itself.
     """
-    labels = [model.label for model in document.models if not model.noise_floor]
-    if document.baseline not in labels:
+    if document.baseline not in [model.label for model in document.models]:
         raise UsageError(f"the result lacks its own baseline, {document.baseline!r}")
-    labels.remove(document.baseline)
+    labels = [model.label for model in document.variants]
     if not labels or not document.benchmarks:
         raise UsageError("the result has no variant, or no benchmark, to judge")
     try:

@@ -37,6 +37,8 @@ class _Sample:
         available: Questions that the benchmark has.
         until_decided: Whether questions were asked only until a verdict was in.
         above_chance: How far the baseline is, given a margin and a confidence.
+        control: The baseline and what was damaged of it, if the run has that.
+        are_different: Whether the two do not even claim to be one model.
     """
 
     pairs: Pairs
@@ -45,6 +47,8 @@ class _Sample:
     available: int
     until_decided: bool
     above_chance: Callable[[Margin, float], Sensitivity | None]
+    control: Pairs | None
+    are_different: bool
 
     @property
     def stopped_early(self) -> bool:
@@ -79,7 +83,7 @@ def judge_benchmark(document: Document, gate: Gate, name: str, label: str) -> It
     confidence = table.confidence or gate.confidence
     record = next((r for r in document.benchmarks if r.name == name), None)
     metric = _metric(record, table)
-    sample = _sample(document, record, metric, table.metric or "headline metric", label)
+    sample = _sample(document, record, metric, table.wanted or "headline metric", label)
     least = table.min_questions or gate.min_questions
     for requirement, decide in _requirements(gate, table, name, metric):
         finding = Finding(label=label, requirement=requirement)
@@ -87,19 +91,16 @@ def judge_benchmark(document: Document, gate: Gate, name: str, label: str) -> It
             yield replace(finding, reason=sample)
             continue
         decision = decide(sample, confidence)
-        if decision is None:
-            different = document.fairness.are_different_models(label)
-            reason = (
-                "they are different models" if different else "no question has choices to compare"
-            )
-            yield replace(finding, reason=reason)
+        if isinstance(decision, str):
+            yield replace(finding, reason=decision)
             continue
         outcome, reason = decision.outcome, decision.reason
         if sample.pairs.count < least:
             outcome = Outcome.UNDECIDED
             reason = f"both answered {sample.pairs.count} questions, of at least {least}"
         elif outcome is Outcome.UNDECIDED:
-            without = decide(sample.answered(), confidence) or decision
+            without = decide(sample.answered(), confidence)
+            without = decision if isinstance(without, str) else without
             reason = _why_undecided(sample, without, requirement.name != "margin")
         yield replace(
             finding,
@@ -112,28 +113,29 @@ def judge_benchmark(document: Document, gate: Gate, name: str, label: str) -> It
         )
 
 
-_Decide = Callable[[_Sample, float], "_Decision | None"]
+_Decide = Callable[[_Sample, float], "_Decision | str"]
+"""What a sample says at a confidence, or why it says nothing."""
 
 
 def _requirements(
     gate: Gate, table: BenchmarkGate, name: str, metric: Metric | None
 ) -> Iterator[tuple[Requirement, _Decide]]:
-    of_metric = f"{name} {metric.name if metric else table.metric or ''}".strip()
+    of_metric = f"{name} {metric.name if metric else table.wanted or ''}".strip()
     unit = metric.margin_unit if metric else POINTS
     own = table.margin if table.margin is not None else gate.margin if unit == POINTS else None
     if own is not None:
         margin = Margin(own, unit)
         shown = {POINTS: Unit.POINTS, RELATIVE: Unit.CHANGE}.get(unit, Unit.OWN)
-        yield (
-            Requirement(
-                name="margin",
-                unit=shown,
-                threshold=own if shown is Unit.OWN else own / 100,
-                benchmark=of_metric,
-                metric=metric,
-            ),
-            partial(_margin, margin),
+        required = Requirement(
+            name="margin",
+            unit=shown,
+            threshold=own if shown is Unit.OWN else own / 100,
+            benchmark=of_metric,
+            metric=metric,
         )
+        yield required, partial(_margin, margin)
+        if gate.control:
+            yield replace(required, name="control"), partial(_control, margin)
     if table.max_flips is not None:
         ceiling = table.max_flips / 100
         yield (
@@ -155,7 +157,7 @@ def _metric(record: BenchmarkRecord | None, table: BenchmarkGate) -> Metric | No
     """The metric that is judged; nothing where the run has none of that name."""
     if record is None:
         return None
-    wanted = table.metric or record.headline.name
+    wanted = table.wanted or record.headline.name
     return next((metric for metric in record.metrics if metric.name == wanted), None)
 
 
@@ -192,7 +194,9 @@ def _sample(
         pairs = pairs.with_absent(max(len(record.questions) - len(pairs.differences), 0))
     if not pairs.count:
         return "no question was answered by both"
-    comparable = record.has_choices and not document.fairness.are_different_models(label)
+    are_different = document.fairness.are_different_models(label)
+    comparable = record.has_choices and not are_different
+    damaged = [sets[m.label] for m in document.models if m.control and m.label in sets]
     divergences = choice_kl_values(base, ours) if comparable else {}
     clusters = record.clusters()
     return _Sample(
@@ -202,6 +206,35 @@ def _sample(
         available=record.available,
         until_decided=until_decided,
         above_chance=partial(sensitivity, record, base, metric),
+        control=paired(record, metric, base, damaged[0]) if damaged else None,
+        are_different=are_different,
+    )
+
+
+def _sees_damage(sample: _Sample, margin: Margin, confidence: float) -> bool:
+    """Whether the questions call the control worse, or there is none."""
+    if sample.control is None:
+        return True
+    found = sample.control.verdict(margin, confidence, until_decided=sample.until_decided)
+    return found is Verdict.WORSE
+
+
+def _control(margin: Margin, sample: _Sample, confidence: float) -> _Decision | str:
+    if sample.control is None:
+        return "the run has no control; run it with --control"
+    pairs = sample.control
+    lower, upper = pairs.interval(margin, confidence, until_decided=sample.until_decided) or (
+        None,
+        None,
+    )
+    seen = _sees_damage(sample, margin, confidence)
+    return _Decision(
+        Outcome.PASSED if seen else Outcome.CANNOT_TELL,
+        pairs.estimate(),
+        lower,
+        upper,
+        further=None,
+        reason="" if seen else "the questions do not call the damaged baseline worse",
     )
 
 
@@ -211,14 +244,16 @@ def _margin(margin: Margin, sample: _Sample, confidence: float) -> _Decision:
     lower, upper = interval or (None, None)
     verdict = pairs.verdict(margin, confidence, until_decided=until_decided)
     baseline = sample.above_chance(margin, confidence)
+    reason = ""
     if told(verdict, baseline) is not verdict and baseline:
         reason = (
             f"the baseline is not proven above chance ({100 * baseline.chance:.1f} %) by more than "
             "the margin"
         )
-        return _Decision(
-            Outcome.CANNOT_TELL, pairs.estimate(), lower, upper, further=None, reason=reason
-        )
+    elif verdict is not Verdict.WORSE and not _sees_damage(sample, margin, confidence):
+        reason = "the questions do not call the damaged baseline worse"
+    if reason:
+        return _Decision(Outcome.CANNOT_TELL, pairs.estimate(), lower, upper, None, reason)
     further = pairs.further_questions(margin, confidence, until_decided=until_decided)
     return _Decision(_OUTCOMES[verdict], pairs.estimate(), lower, upper, further)
 
@@ -232,9 +267,10 @@ def _flips(ceiling: float, sample: _Sample, confidence: float) -> _Decision:
     return _below(sample, ceiling, flips / pairs.count, lower, upper)
 
 
-def _mean_kl(ceiling: float, sample: _Sample, confidence: float) -> _Decision | None:
+def _mean_kl(ceiling: float, sample: _Sample, confidence: float) -> _Decision | str:
     if not sample.divergences:
-        return None
+        different = sample.are_different
+        return "they are different models" if different else "no question has choices to compare"
     both_sides = two_sided(confidence)
     known = mean_interval(sample.divergences, sample.clusters, both_sides)
     unanswered = len(sample.pairs.differences) - len(sample.divergences)

@@ -29,6 +29,7 @@ class ModelRecord(Record):
         refused: Whether that error is the model's own: no engine failed, it cannot be used.
         noise_floor: Whether it has the baseline's own weights, run otherwise: its flips are the
             engine's noise, and it gets no verdict.
+        control: Whether it is the baseline, damaged on purpose.
         restarts: How often its process died or hung and was started again: what it had cost until
             then is not in its costs.
         notes: Events during the run.
@@ -44,6 +45,7 @@ class ModelRecord(Record):
     error: str | None = None
     refused: bool = False
     noise_floor: bool = False
+    control: bool = False
     restarts: int = 0
     notes: list[str] = []
 
@@ -319,6 +321,23 @@ class Document(Record):
     def benchmark(self, name: str) -> BenchmarkRecord:
         """The benchmark of that name."""
         return next(record for record in self.benchmarks if record.name == name)
+
+    @property
+    def variants(self) -> list[ModelRecord]:
+        """The models that are judged: neither the baseline nor what runs to judge the questions."""
+        return [
+            model
+            for model in self.models
+            if not (model.label == self.baseline or model.noise_floor or model.control)
+        ]
+
+    def control(self, benchmark: str, metric: Metric) -> Comparison | None:
+        """What a benchmark showed of the damaged baseline, if there was one."""
+        labels = {model.label for model in self.models if model.control}
+        for c in self.comparisons:
+            if c.label in labels and (c.benchmark, c.metric) == (benchmark, metric.name):
+                return c
+        return None
 
     def sensitivity(self, benchmark: str, label: str, metric: Metric) -> Sensitivity | None:
         """How far a model is above chance, where that is known."""

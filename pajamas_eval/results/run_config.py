@@ -39,6 +39,8 @@ class RunConfig(msgspec.Struct, kw_only=True):
             units it is the default of the metric.
         until_decided: Ask in random order, and only until each verdict is in.
         noise_floor: Run the baseline a second time, in batches of another shape.
+        control: Run the baseline a second time, damaged by noise on its weights: questions that do
+            not show that it is worse certify nothing.
         same_weights: Labels of variants that are the baseline's weights in another runtime.
         allow_different_models: Compare models even where their engines resolved another
             architecture from what claims to be one.
@@ -56,6 +58,7 @@ class RunConfig(msgspec.Struct, kw_only=True):
     # Decides which questions are asked, and which test their answers stand.
     until_decided: Annotated[bool, AFFECTS_ANSWERS] = False
     noise_floor: Annotated[bool, NO_EFFECT] = False
+    control: Annotated[bool, NO_EFFECT] = False
     same_weights: Annotated[tuple[str, ...], NO_EFFECT] = ()
     allow_different_models: Annotated[bool, NO_EFFECT] = False
     timeout: Annotated[Annotated[float, Meta(gt=0)], NO_EFFECT] = 300.0

@@ -23,6 +23,8 @@ class TokenOptions(RuntimeOptions, frozen=True, kw_only=True):
             differences that an engine's kernels make between batches of different shape.
         batch_tokens: Most tokens of one batch, where that is less than the runtime's own number.
         batch_sequences: Most sequences of one batch, likewise.
+        damage: Standard deviation of noise that is added to each weight matrix, as a share of its
+            root mean square: a model worse than it is, to see whether questions show it.
     """
 
     path: Annotated[str, NO_EFFECT]
@@ -33,3 +35,4 @@ class TokenOptions(RuntimeOptions, frozen=True, kw_only=True):
     exact: bool = False
     batch_tokens: Annotated[int, Meta(ge=1)] | None = None
     batch_sequences: Annotated[int, Meta(ge=1)] | None = None
+    damage: Annotated[Annotated[float, Meta(ge=0, le=10)], NO_EFFECT] = 0.0

@@ -67,8 +67,12 @@ class TokenReader(TextRuntime):
                 for token in sorted(self.eos_token_ids)
             ),
             chat_template=self.chat_template,
-            notes=self._capped(),
+            notes=(*self._capped(), *self._damaged()),
         )
+
+    def _damaged(self) -> tuple[str, ...]:
+        ratio = self.options.damage
+        return (f"damaged on purpose: noise of {ratio:g} of its weights",) if ratio else ()
 
     def _capped(self) -> tuple[str, ...]:
         """Says so where the user's bound on the context is beyond the model's."""

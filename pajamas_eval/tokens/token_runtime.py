@@ -7,8 +7,8 @@ decided here, once.
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from blake3 import blake3
@@ -73,6 +73,11 @@ class TokenRuntime(TokenGenerator):
     def trace(self, tokens: Sequence[int], watch: Watch) -> States:
         """Run one text and tell of its hidden states; see `hidden_states.Tracer`."""
         raise UsageError(f"the {self.name} runtime does not show hidden states")
+
+    def answer_settings(self) -> Mapping[str, Any]:
+        """As the model reads text, and its damage, if there is any."""
+        damage = {"damage": self.options.damage} if self.options.damage else {}
+        return {**super().answer_settings(), **damage}
 
     def hidden_states(self, tokens: Sequence[int], observe: Observer) -> None:
         """Runs a text twice, first a few tokens of it that tell which tensor is what."""

@@ -9,6 +9,10 @@ from handmade import answer_set, choices, document
 from pajamas_eval.analysis.sensitivity import sensitivity
 from pajamas_eval.analysis.summary import summarize
 from pajamas_eval.api.metrics import Margin, Metric
+from pajamas_eval.gate.config import BenchmarkGate, Gate
+from pajamas_eval.gate.findings import Outcome, overall
+from pajamas_eval.gate.judge import judge
+from pajamas_eval.report.wording.comparison import of_benchmark, verdicts
 from pajamas_eval.results.document import AnswerSet, Document
 from pajamas_eval.results.findings import Sensitivity
 from pajamas_eval.statistics.verdicts import Verdict
@@ -199,3 +203,110 @@ def test_a_score_that_hangs_on_the_place_of_the_right_choice_is_said() -> None:
     _answering(base, even, golds)
     summarize(made)
     assert found(made).by_place == []
+
+
+# -- a positive control ------------------------------------------------------------------------
+
+
+def controlled(baseline: int, damaged: int, variant: int) -> Document:
+    """A run whose second model is the damaged baseline."""
+    made = asked(baseline, damaged, variant)
+    made.models[1].control = True
+    summarize(made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("damaged", "variant", "expected"),
+    [
+        (120, 160, Verdict.NO_WORSE),
+        (155, 160, Verdict.CANNOT_TELL),  # 2.5 points of a loss that nobody can see
+        (155, 153, Verdict.CANNOT_TELL),
+        (155, 120, Verdict.WORSE),
+    ],
+)
+def test_questions_that_do_not_show_the_damage_certify_nothing(
+    damaged: int, variant: int, expected: Verdict
+) -> None:
+    made = controlled(160, damaged, variant)
+    (judged,) = made.verdicts
+    assert (judged.label, judged.verdict) == ("v2", expected)
+    assert not any("v1" in tier for ranking in made.rankings for tier in ranking.tiers)
+
+
+def test_the_control_is_no_step_of_the_correction() -> None:
+    with_it, without = controlled(160, 100, 140), asked(160, 140)
+    summarize(without)
+    assert with_it.comparisons[1].p_worse == without.comparisons[0].p_worse
+
+
+@pytest.mark.parametrize(
+    ("damaged", "margin", "control"),
+    [(120, Outcome.PASSED, Outcome.PASSED), (155, Outcome.CANNOT_TELL, Outcome.CANNOT_TELL)],
+)
+def test_a_gate_can_require_the_control(damaged: int, margin: Outcome, control: Outcome) -> None:
+    made = controlled(160, damaged, 160)
+    found = {f.requirement.name: f.outcome for f in judge(made, Gate(margin=4.0, control=True))}
+    assert found == {"margin": margin, "control": control}
+
+
+def test_a_gate_that_requires_a_control_is_not_content_without() -> None:
+    made = asked(160, 160)
+    summarize(made)
+    findings = judge(made, Gate(margin=4.0, control=True))
+    assert [f.outcome for f in findings] == [Outcome.PASSED, Outcome.NOT_MEASURED]
+    assert "--control" in findings[1].reason
+
+
+def test_a_gate_says_that_the_baseline_is_at_chance() -> None:
+    made = asked(50, 50)
+    summarize(made)
+    (finding,) = judge(made, Gate(margin=4.0))
+    assert finding.outcome is Outcome.CANNOT_TELL
+    assert overall([finding]) is Outcome.CANNOT_TELL
+    assert "not proven above chance (25.0 %)" in finding.reason
+
+
+def test_a_gate_judges_soft_accuracy() -> None:
+    made = asked(160, 160)
+    record = made.benchmarks[0]
+    record.metrics = [Metric("acc"), Metric("soft_acc", "mean")]
+    for answers, value in zip(record.answer_sets, (0.8, 0.6), strict=True):
+        for i, answer in enumerate(answers.answers):
+            answer.scores["soft_acc"] = value + i % 2 / 10
+    summarize(made)
+    gates = BenchmarkGate(margin=4.0), BenchmarkGate(margin=4.0, measure="soft")
+    outcomes = [judge(made, Gate(benchmarks={"quiz": gate}))[0].outcome for gate in gates]
+    assert outcomes == [Outcome.PASSED, Outcome.FAILED]
+
+
+# -- in words ----------------------------------------------------------------------------------
+
+
+def test_the_report_says_why_and_what_may_tell() -> None:
+    made = asked(50, 50)
+    made.benchmarks[0].cloze = "quiz_cloze"
+    made.benchmarks[0].max_shots = 5
+    summarize(made)
+    said = list(of_benchmark(made, made.benchmarks[0]))
+    assert said[0] == (
+        "These questions cannot tell: the baseline scores 25.0 %, of which 20.3 % are proven, not "
+        "better than guessing (25.0 %) by more than 4 points. A variant that lost as much would "
+        "not show it. What may: the cloze form (--benchmarks quiz_cloze), more few-shot examples "
+        "(--shots), another set (--benchmarks auto)."
+    )
+    assert list(verdicts(made))[-1] == "  v1: cannot tell, on quiz"
+
+
+def test_the_report_says_what_the_control_showed() -> None:
+    lines = [
+        line
+        for made in (controlled(160, 120, 160), controlled(160, 155, 160))
+        for line in of_benchmark(made, made.benchmarks[0])
+        if line.startswith("Control")
+    ]
+    assert lines == [
+        "Control: v1 (−20.0 points) is called worse; so large a loss these questions show.",
+        "Control: v1 (−2.5 points) is not called worse: these questions certify no variant. Ask "
+        "more of them, or others.",
+    ]

@@ -50,8 +50,9 @@ def required(requirement: Requirement) -> str:
     unit, threshold = requirement.unit, requirement.threshold
     if requirement.name == "margin":
         worse = f"≥ {MINUS}" if requirement.metric is None else _WORSE[requirement.metric.sign]
-        number = threshold if unit is Unit.OWN else 100 * threshold
-        return worse + _with_unit(f"{number:.12g}", requirement)
+        return worse + _with_unit(f"{_in_unit(requirement):.12g}", requirement)
+    if requirement.name == "control":
+        return f"worse by more than {_with_unit(f'{_in_unit(requirement):.12g}', requirement)}"
     relation = "≥" if requirement.name.startswith("min_") else "≤"
     given = size(threshold) if unit is Unit.BYTES else f"{threshold:g}"
     if unit is Unit.PERCENT:
@@ -79,6 +80,11 @@ def conclusion(label: str, findings: list[Finding]) -> str:
 
 _WORSE = {1: f"≥ {MINUS}", -1: "≤ +"}
 """How the difference is to compare with the margin: where more is better, where less is."""
+
+
+def _in_unit(requirement: Requirement) -> float:
+    """A margin as it was given."""
+    return requirement.threshold * (1 if requirement.unit is Unit.OWN else 100)
 
 
 def _with_unit(number: str, requirement: Requirement) -> str:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from pajamas_eval.report.wording.figures import margin_text, percent, printable
+from pajamas_eval.report.wording.figures import change_of, margin_text, percent, printable
 from pajamas_eval.results.document import BenchmarkRecord, Document
-from pajamas_eval.results.findings import Sensitivity
+from pajamas_eval.results.findings import Comparison, Sensitivity
 from pajamas_eval.statistics.verdicts import Verdict
 
 
@@ -14,10 +14,14 @@ def of_benchmark(document: Document, record: BenchmarkRecord) -> Iterator[str]:
     for answers in record.answer_sets:
         if found := document.sensitivity(record.name, answers.label, metric):
             yield from _of_model(document, record, found)
+    if control := document.control(record.name, metric):
+        yield _of_control(record, control)
 
 
 def _of_model(document: Document, record: BenchmarkRecord, found: Sensitivity) -> Iterator[str]:
     label = printable(found.label)
+    if document.model(found.label).control:
+        return
     if found.label == document.baseline and not found.can_tell and len(document.models) > 1:
         yield _cannot_tell(document, record, found)
     elif found.lower is None or found.lower <= found.chance:
@@ -30,6 +34,17 @@ def _of_model(document: Document, record: BenchmarkRecord, found: Sensitivity) -
     elif found.by_place:
         scores = ", ".join(percent(score) for score in found.by_place)
         yield f"{label}: its score hangs on the place of the right choice ({scores} % by place)."
+
+
+def _of_control(record: BenchmarkRecord, control: Comparison) -> str:
+    change = f"{change_of(record.headline, control.difference)} {record.headline.margin_unit}"
+    label = printable(control.label)
+    if control.verdict is Verdict.WORSE:
+        return f"Control: {label} ({change}) is called worse; so large a loss these questions show."
+    return (
+        f"Control: {label} ({change}) is not called worse: these questions certify no variant. Ask "
+        "more of them, or others."
+    )
 
 
 def _cannot_tell(document: Document, record: BenchmarkRecord, found: Sensitivity) -> str:
