@@ -13,8 +13,8 @@ from pajamas_eval.results.run_config import RunConfig
 DAMAGE = 0.4
 """Noise, as a share of the weights' root mean square: that of rounding to 2 bits in groups of 64.
 
-`pajamas-eval verify` on SmolLM2-135M and such a variant of it in MLX says 0.40 to 0.41 of nearly all
-matrices.
+`pajamas-eval verify` on SmolLM2-135M and such a variant of it in MLX says 0.40 to 0.41 of nearly
+all matrices.
 """
 
 DAMAGED = "{} damaged"
