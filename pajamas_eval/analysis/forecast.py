@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pajamas_eval.analysis.comparisons import headlines
 from pajamas_eval.analysis.paired import paired
 from pajamas_eval.api.metrics import Margin
+from pajamas_eval.api.multiple_choice import SOFT_ACCURACY
 from pajamas_eval.errors import UsageError
 from pajamas_eval.results.document import AnswerSet, Document
 
@@ -23,6 +24,8 @@ class Forecast:
             for a metric that is not binary, whose spread counts.
         needed: Questions for the margin, at the discordance or spread seen.
         needed_at_most: At the upper end of its interval.
+        needed_soft: Questions for the same margin of soft accuracy, at its spread; nothing where
+            the benchmark has no choices.
         smallest_margin: What all the benchmark's questions can certify, in the unit
             of the comparison's difference; nothing where it cannot be told.
         seconds: For the needed questions, variant and baseline together, at the pilot's speed;
@@ -40,6 +43,7 @@ class Forecast:
     discordance_upper: float | None
     needed: int
     needed_at_most: int
+    needed_soft: int | None
     smallest_margin: float | None
     seconds: float
 
@@ -65,11 +69,14 @@ def forecasts(document: Document, power: float) -> Iterator[Forecast]:
         for comparison in headlines(document, document.comparisons):
             if comparison.benchmark != record.name or not comparison.count:
                 continue
-            pairs = paired(record, record.headline, sets[document.baseline], sets[comparison.label])
+            both = sets[document.baseline], sets[comparison.label]
+            pairs = paired(record, record.headline, *both)
+            soft = [paired(record, m, *both) for m in record.metrics if m.name == SOFT_ACCURACY]
             margin = comparison.margin
             assert margin is not None
             try:
                 needed, at_most = pairs.questions_needed(margin, power, confidence)
+                of_soft = [each.questions_needed(margin, power, confidence)[0] for each in soft]
             except ValueError as error:
                 raise UsageError(f"{record.name}: {error}; ask more with --limit") from None
             models = (document.baseline, comparison.label)
@@ -86,6 +93,7 @@ def forecasts(document: Document, power: float) -> Iterator[Forecast]:
                 discordance_upper=comparison.flip_upper,
                 needed=needed,
                 needed_at_most=at_most,
+                needed_soft=of_soft[0] if of_soft else None,
                 smallest_margin=pairs.margin_of(record.available, power, confidence),
                 seconds=min(needed, record.available) * taken,
             )

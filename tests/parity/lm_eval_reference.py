@@ -277,7 +277,7 @@ def write_tasks(folder, data, subjects):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(body))
 
     dev, test = (read_rows(data / "mmlu" / f"{split}.jsonl") for split in ("dev", "test"))
-    tasks_of_group = {}
+    tasks_of_group, clozes = {}, []
     for subject in subjects:
         task_file = own / "mmlu" / "default" / f"mmlu_{subject}.yaml"
         if not task_file.exists():
@@ -290,11 +290,12 @@ def write_tasks(folder, data, subjects):
         shots = [row for row in dev if row["subject"] == subject]
         write_rows(folder / f"{subject}_test.jsonl", [test[i] for i in rows])
         write_rows(folder / f"{subject}_dev.jsonl", shots)
-        write(
-            name,
-            task_file.relative_to(own),
-            {"dev": folder / f"{subject}_dev.jsonl", "test": folder / f"{subject}_test.jsonl"},
-        )
+        files = {split: folder / f"{subject}_{split}.jsonl" for split in ("dev", "test")}
+        write(name, task_file.relative_to(own), files)
+        cloze = f"local_mmlu_continuation_{subject}"
+        rows_of[cloze] = rows
+        write(cloze, Path("mmlu/continuation") / task_file.name, files)
+        clozes.append(cloze)
         tag = yaml.safe_load(task_file.read_text())["tag"]
         tasks_of_group.setdefault(tag.removesuffix("_tasks"), []).append(name)
     tasks_of_group["mmlu"] = [f"local_{group}" for group in tasks_of_group]
@@ -320,6 +321,7 @@ def write_tasks(folder, data, subjects):
         {split: data / "gsm8k" / f"{split}.jsonl" for split in ("train", "test")},
     )
     benchmarks = {name: [f"local_{name}"] for name in ("mmlu", "hellaswag", "gsm8k")}
+    benchmarks["mmlu_continuation"] = clozes
     return benchmarks, rows_of
 
 
@@ -546,6 +548,9 @@ def main():
         gen_kwargs = {"max_gen_toks": arguments.max_gen_toks} if arguments.max_gen_toks else None
         runs = {
             "mmlu": run("mmlu", "mmlu", lm, 5, arguments.per_subject),
+            "mmlu_continuation": run(
+                "mmlu_continuation", "mmlu_continuation", lm, 2, arguments.per_subject
+            ),
             "hellaswag": run("hellaswag", "hellaswag", lm, 0, arguments.limit),
             # None: the task's own number of shots, 5.
             "gsm8k": run(

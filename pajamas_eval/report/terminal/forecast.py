@@ -47,6 +47,11 @@ def _show_benchmark(forecasts: Sequence[Forecast], console: Console, confidence:
         ),
         Column("questions\nneeded", [f"{f.needed:,}" for f in forecasts]),
         Column("at most", [f"{f.needed_at_most:,}" for f in forecasts]),
+        *(
+            [Column("by soft\naccuracy", [f"{f.needed_soft:,}" for f in soft])]
+            if len(soft := [f for f in forecasts if f.needed_soft is not None]) == len(forecasts)
+            else []
+        ),
         Column(
             "expected\ntime",
             [duration(f.seconds) if f.possible else "not enough" for f in forecasts],
