@@ -15,6 +15,9 @@ from pajamas_eval.statistics.multiplicity import holm
 from pajamas_eval.statistics.quantiles import two_sided
 from pajamas_eval.statistics.verdicts import Verdict
 
+PASSING = (Verdict.NO_WORSE, Verdict.EQUIVALENT)
+"""What a variant must be on every benchmark; a run asks for one of them."""
+
 POWER = 0.8
 """Probability that a variant without loss is certified at the smallest margin."""
 
@@ -49,7 +52,7 @@ def _doubt(comparisons: Sequence[Comparison], controls: Collection[str]) -> None
         if c.label in controls and c.verdict is not Verdict.WORSE
     }
     for c in comparisons:
-        is_doubtful = c.verdict in (Verdict.NO_WORSE, Verdict.UNDECIDED)
+        is_doubtful = c.verdict not in (Verdict.WORSE, Verdict.BETTER, None)
         if c.label not in controls and is_doubtful and (c.benchmark, c.metric) in blind:
             c.verdict, c.further_questions = Verdict.CANNOT_TELL, 0
 
@@ -81,10 +84,12 @@ def overall_verdicts(document: Document) -> list[OverallVerdict]:
         worse = [c.benchmark for c in of_model if c.verdict is Verdict.WORSE and c.p_worse <= alpha]
         if worse:
             verdict = Verdict.WORSE
-        elif of_model and all(c.verdict is Verdict.NO_WORSE for c in of_model):
-            verdict = Verdict.NO_WORSE
+        elif of_model and all(c.verdict in PASSING for c in of_model):
+            verdict = of_model[0].verdict or Verdict.UNDECIDED
         elif any(c.verdict is Verdict.CANNOT_TELL for c in of_model):
             verdict = Verdict.CANNOT_TELL
+        elif of_model and all(c.verdict in (*PASSING, Verdict.BETTER) for c in of_model):
+            verdict = Verdict.BETTER
         else:
             verdict = Verdict.UNDECIDED
         verdicts.append(OverallVerdict(label=model.label, verdict=verdict, worse_on=worse))
@@ -107,7 +112,12 @@ def _compare(
     model = document.model(answers.label)
     verdict = None
     if margin and not model.noise_floor:
-        verdict = pairs.verdict(margin, confidence, until_decided=until_decided)
+        verdict = pairs.verdict(
+            margin,
+            confidence,
+            until_decided=until_decided,
+            equivalence=settings.equivalence and not model.control,
+        )
         if not model.control:
             verdict = told(verdict, document.sensitivity(record.name, base.label, metric))
     further: int | None = 0

@@ -46,6 +46,7 @@ def merged(
             first.settings,
             margins=config.margins,
             confidence=config.confidence,
+            equivalence=config.equivalence,
             context_length=min(lengths, default=None),
         ),
         baseline=chosen,

@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 from pajamas_eval.api.metrics import Margin, Metric
 from pajamas_eval.results.document import AnswerRecord, AnswerSet
 from pajamas_eval.statistics.sequential import final_confidence
-from pajamas_eval.statistics.verdicts import Verdict, verdict_of_bounds
+from pajamas_eval.statistics.verdicts import (
+    Verdict,
+    equivalence_of_bounds,
+    verdict_of_bounds,
+)
 
 Bounds = tuple[float, float]
 """Lower and upper, one-sided each; −∞ and ∞ where nothing holds."""
@@ -107,7 +111,14 @@ class Pairs(ABC):
     def p_different(self) -> float:
         """Two-sided test of no difference."""
 
-    def verdict(self, margin: Margin, confidence: float, *, until_decided: bool) -> Verdict:
+    def verdict(
+        self,
+        margin: Margin,
+        confidence: float,
+        *,
+        until_decided: bool,
+        equivalence: bool = False,
+    ) -> Verdict:
         """Whether the variant is no worse, worse, or neither is proven.
 
         It holds whatever the unanswered questions would have shown.
@@ -116,10 +127,12 @@ class Pairs(ABC):
             margin: In the metric's unit.
             confidence: Of each one-sided test, in (0.5, 1).
             until_decided: Whether questions were asked one after the other until this was known.
+            equivalence: Whether it must not be better by the margin either; of all questions.
         """
         if until_decided:
             return self.verdict_until_decided(margin, confidence)
-        return verdict_of_bounds(*self.bounds(margin, confidence), self.size(margin))
+        of_bounds = equivalence_of_bounds if equivalence else verdict_of_bounds
+        return of_bounds(*self.bounds(margin, confidence), self.size(margin))
 
     @abstractmethod
     def verdict_until_decided(self, margin: Margin, confidence: float) -> Verdict:

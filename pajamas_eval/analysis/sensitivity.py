@@ -125,8 +125,8 @@ def pilot_score(
 
 
 def told(verdict: Verdict, baseline: Sensitivity | None) -> Verdict:
-    """A verdict as far as the questions can tell; a loss that they show they can tell."""
-    if verdict is Verdict.WORSE or baseline is None or baseline.can_tell:
+    """A verdict as far as the questions can tell; what differs they could tell."""
+    if verdict in (Verdict.WORSE, Verdict.BETTER) or baseline is None or baseline.can_tell:
         return verdict
     return Verdict.CANNOT_TELL
 

@@ -12,6 +12,7 @@ from pajamas_eval.cli.options import (
     confidence_option,
     control_option,
     different_models_option,
+    equivalence_option,
     margin_option,
     noise_options,
     resume_option,
@@ -27,6 +28,7 @@ from pajamas_eval.cli.output import run_and_show, show_run
 @margin_option
 @confidence_option
 @until_decided_option
+@equivalence_option
 @control_option
 @different_models_option
 @noise_options
@@ -69,6 +71,7 @@ _OF_STORED = {
     "baseline",
     "margins",
     "confidence",
+    "equivalence",
     "allow_different_models",
     "json_file",
     "store",
@@ -108,6 +111,7 @@ def _compare_stored(
     store: Path | None,
     margins: tuple[Any, ...],
     confidence: float,
+    equivalence: bool,
     allow_different_models: bool,
     **_: Any,
 ) -> None:
@@ -124,7 +128,10 @@ def _compare_stored(
     with Store.open(path, create=False, only_read=True) as opened:
         documents = stored_documents(opened, models)
     config = RunConfig(
-        margins=margins, confidence=confidence, allow_different_models=allow_different_models
+        margins=margins,
+        confidence=confidence,
+        equivalence=equivalence,
+        allow_different_models=allow_different_models,
     )
     document = merged(documents, baseline, config)
     write_and_show(document, json_file, lambda: show(document, output_console()))

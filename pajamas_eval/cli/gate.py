@@ -203,6 +203,7 @@ def _measure(gate: "Gate", plan: "RunPlan", folder: Path, options: dict[str, Any
         benchmarks=list(plan.benchmarks) or list(gate.benchmarks) or named,
         data=str(folder / plan.data) if plan.data else None,
         confidence=gate.confidence,
+        equivalence=gate.equivalence,
         control=plan.control or gate.control,
         margins=margins_of(gate),
     )

@@ -108,7 +108,8 @@ def run_options(
             default=benchmarks,
             show_default=shown or True,
             help="Benchmarks, separated by commas (see `list benchmarks`), or auto: those "
-            "of the built-in sets, or of --data, that can tell, by 50 answers of the baseline.",
+            "of the built-in sets that can tell, by 50 answers of the baseline; "
+            "auto:mmlu,hellaswag chooses among others.",
         ),
         click.option(
             "--limit",
@@ -224,6 +225,11 @@ different_models_option = click.option(
     "--allow-different-models",
     is_flag=True,
     help="Compare even where engines read another architecture from what claims to be one model.",
+)
+equivalence_option = click.option(
+    "--equivalence",
+    is_flag=True,
+    help="Ask more than no worse: that nothing changed, for better or worse, beyond the margin.",
 )
 control_option = click.option(
     "--control",

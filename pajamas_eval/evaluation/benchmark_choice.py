@@ -5,12 +5,11 @@ from typing import Any
 
 from pajamas_eval.analysis.sensitivity import Score, pilot_score
 from pajamas_eval.api.benchmark import Benchmark
-from pajamas_eval.api.data import DataSource
 from pajamas_eval.api.requests import GenerateUntil
 from pajamas_eval.errors import UsageError
 from pajamas_eval.evaluation.model_runner import ModelRunner
 from pajamas_eval.questions.prepare import QuestionSet
-from pajamas_eval.questions.registry import families, load
+from pajamas_eval.questions.registry import benchmark, families, load
 from pajamas_eval.results.document import Document
 from pajamas_eval.statistics.subsets import nested_order
 
@@ -20,27 +19,28 @@ PILOT = 50
 """Questions of each candidate that the baseline is asked; their answers serve the run, too."""
 
 
-def candidates(data: DataSource) -> list[Benchmark[Any]]:
-    """The built-in sets; where the user has a data folder, those that it holds.
+def candidates(names: Sequence[str]) -> list[Benchmark[Any]]:
+    """What is chosen from: `auto` names the built-in sets, `auto:mmlu,hellaswag` others.
 
-    Those that generate come last, as they take the longest.
+    Of the built-in ones those that generate come last, as they take the longest.
+
+    Args:
+        names: As they were divided at the commas.
 
     Raises:
-        UsageError: It holds none.
+        UsageError: There is no such benchmark, or something stands beside `auto`.
     """
+    first, *others = names
+    if named := first.removeprefix(AUTO).removeprefix(":"):
+        return [benchmark(name) for name in (named, *others)]
+    if others:
+        raise UsageError(
+            f"{AUTO} chooses among the built-in sets; to choose among others: "
+            f"{AUTO}:{','.join(others)}"
+        )
     ours = [load(plugin)[0] for plugin in families().values() if plugin.is_ours]
     ours.sort(key=lambda family: GenerateUntil in family.request_types)
-    if data.folder is None:
-        return [family(family.family) for family in ours if family.dataset.package]
-    found = [
-        family(family.family)
-        for family in ours
-        if not family.dataset.package and (data.folder / family.dataset.folder).is_dir()
-    ]
-    if not found:
-        folders = ", ".join(sorted({f.dataset.folder for f in ours if not f.dataset.package}))
-        raise UsageError(f"{data.folder} holds no data of a known benchmark ({folders})")
-    return found
+    return [family(family.family) for family in ours if family.dataset.package]
 
 
 def choose(

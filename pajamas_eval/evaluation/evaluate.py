@@ -166,6 +166,8 @@ def refuse_unknown_margins(
     benchmarks: Sequence[Benchmark[Any]], config: RunConfig, compares: bool
 ) -> None:
     """Raises `UsageError` for metrics on which nothing could be decided."""
+    if config.equivalence and config.until_decided:
+        raise UsageError("--equivalence takes all questions, and --until-decided asks some")
     for benchmark in benchmarks:
         metric = benchmark.metrics[0]
         for each in benchmark.metrics if compares else ():

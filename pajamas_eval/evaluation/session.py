@@ -64,10 +64,8 @@ def run_models(plan: RunPlan, places: Places, progress: Progress) -> Document:
     if not names:
         raise UsageError("no benchmark is named")
     source = DataSource(Path(plan.data) if plan.data else None)
-    choosing = AUTO in names
-    if choosing and len(names) > 1:
-        raise UsageError(f"{AUTO} chooses the benchmarks itself: name none beside it")
-    benchmarks = candidates(source) if choosing else [benchmark(name) for name in names]
+    choosing = any(name.partition(":")[0] == AUTO for name in names)
+    benchmarks = candidates(names) if choosing else [benchmark(name) for name in names]
     path = places.store_file
     files = {spec.path: f"the model {spec.label}" for spec in specs if spec.path}
     check_outputs([places.json_file], {**files, **(files_of_store(path) if path else {})})

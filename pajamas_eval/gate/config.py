@@ -17,7 +17,7 @@ from pajamas_eval.results.run_config import Confidence, Count, RunPlan
 SIZE_LIMIT_BYTES = 100_000
 """A gate has a page at most; a file this large is something else."""
 
-GATES_OWN = {"confidence", "margins"}
+GATES_OWN = {"confidence", "margins", "equivalence"}
 """Options of a run that a gate says itself."""
 
 Points = Annotated[float, Meta(gt=0, lt=100)]
@@ -76,6 +76,7 @@ class Gate(Table, frozen=True):
         max_memory_ratio: The same over the baseline's.
         max_size_gb: Size of the weights on disk, in units of 10⁹ bytes.
         max_size_ratio: The same over the baseline's.
+        equivalence: Whether a variant may not be better by the margin either.
         control: Whether each benchmark with a margin must have called a damaged baseline worse.
         benchmarks: Requirements of single benchmarks; each of these must have been run.
     """
@@ -91,6 +92,7 @@ class Gate(Table, frozen=True):
     max_memory_ratio: Positive | None = None
     max_size_gb: Positive | None = None
     max_size_ratio: Positive | None = None
+    equivalence: bool = False
     control: bool = False
     benchmarks: dict[str, BenchmarkGate] = {}
 
@@ -206,6 +208,8 @@ def _check_run(table: dict[str, Any], run: RunTable | None) -> None:
 
 def check_early_stop(gate: Gate, until_decided: bool) -> None:
     """Raises `UsageError` where a run that stops at one margin leaves more to be decided."""
+    if until_decided and gate.equivalence:
+        raise UsageError("equivalence takes all questions, and until_decided asks some")
     if until_decided and (gate.margin is None or gate.min_questions > 1 or gate.benchmarks):
         raise UsageError(
             "until_decided stops at the one margin of [gate]; it takes no min_questions and no "

@@ -21,7 +21,9 @@ from pajamas_eval.statistics.verdicts import Verdict
 
 _OUTCOMES = {
     Verdict.NO_WORSE: Outcome.PASSED,
+    Verdict.EQUIVALENT: Outcome.PASSED,
     Verdict.WORSE: Outcome.FAILED,
+    Verdict.BETTER: Outcome.FAILED,
     Verdict.UNDECIDED: Outcome.UNDECIDED,
     Verdict.CANNOT_TELL: Outcome.CANNOT_TELL,
 }
@@ -101,7 +103,9 @@ def judge_benchmark(document: Document, gate: Gate, name: str, label: str) -> It
         elif outcome is Outcome.UNDECIDED:
             without = decide(sample.answered(), confidence)
             without = decision if isinstance(without, str) else without
-            reason = _why_undecided(sample, without, requirement.name != "margin")
+            reason = _why_undecided(
+                sample, without, requirement.name not in ("margin", "equivalence")
+            )
         yield replace(
             finding,
             outcome=outcome,
@@ -133,7 +137,8 @@ def _requirements(
             benchmark=of_metric,
             metric=metric,
         )
-        yield required, partial(_margin, margin)
+        name_of = "equivalence" if gate.equivalence else "margin"
+        yield replace(required, name=name_of), partial(_margin, margin, gate.equivalence)
         if gate.control:
             yield replace(required, name="control"), partial(_control, margin)
     if table.max_flips is not None:
@@ -238,11 +243,13 @@ def _control(margin: Margin, sample: _Sample, confidence: float) -> _Decision | 
     )
 
 
-def _margin(margin: Margin, sample: _Sample, confidence: float) -> _Decision:
+def _margin(margin: Margin, equivalence: bool, sample: _Sample, confidence: float) -> _Decision:
     pairs, until_decided = sample.pairs, sample.until_decided
     interval = pairs.interval(margin, confidence, until_decided=until_decided)
     lower, upper = interval or (None, None)
-    verdict = pairs.verdict(margin, confidence, until_decided=until_decided)
+    verdict = pairs.verdict(
+        margin, confidence, until_decided=until_decided, equivalence=equivalence
+    )
     baseline = sample.above_chance(margin, confidence)
     reason = ""
     if told(verdict, baseline) is not verdict and baseline:

@@ -39,6 +39,7 @@ class RunConfig(msgspec.Struct, kw_only=True):
             units it is the default of the metric.
         until_decided: Ask in random order, and only until each verdict is in.
         noise_floor: Run the baseline a second time, in batches of another shape.
+        equivalence: Ask whether variants are equivalent: neither worse nor better by the margin.
         control: Run the baseline a second time, damaged by noise on its weights: questions that do
             not show that it is worse certify nothing.
         same_weights: Labels of variants that are the baseline's weights in another runtime.
@@ -58,6 +59,7 @@ class RunConfig(msgspec.Struct, kw_only=True):
     # Decides which questions are asked, and which test their answers stand.
     until_decided: Annotated[bool, AFFECTS_ANSWERS] = False
     noise_floor: Annotated[bool, NO_EFFECT] = False
+    equivalence: Annotated[bool, NO_EFFECT] = False
     control: Annotated[bool, NO_EFFECT] = False
     same_weights: Annotated[tuple[str, ...], NO_EFFECT] = ()
     allow_different_models: Annotated[bool, NO_EFFECT] = False

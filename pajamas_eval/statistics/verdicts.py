@@ -21,6 +21,10 @@ class Verdict(StrEnum):
     """It loses more than the margin."""
     UNDECIDED = "undecided"
     """Neither is proven."""
+    EQUIVALENT = "equivalent"
+    """It loses and gains less than the margin; told only where equivalence is asked for."""
+    BETTER = "better"
+    """It gains more than the margin, so that it is not equivalent; told likewise."""
     CANNOT_TELL = "cannot tell"
     """The baseline is not proven better than guessing by more than the margin, so that a model that
     lost as much could not be told from it."""
@@ -58,6 +62,19 @@ def verdict_of_bounds(lower: float, upper: float, margin: float) -> Verdict:
     """
     if lower >= -margin:
         return Verdict.NO_WORSE
+    return Verdict.WORSE if upper <= -margin else Verdict.UNDECIDED
+
+
+def equivalence_of_bounds(lower: float, upper: float, margin: float) -> Verdict:
+    """The verdict on equivalence that is read from one-sided bounds of a difference.
+
+    Two one-sided tests, of which each holds at the bounds' confidence, as in `equivalence`.
+    Arguments as for `verdict_of_bounds`.
+    """
+    if -margin <= lower and upper <= margin:
+        return Verdict.EQUIVALENT
+    if lower >= margin:
+        return Verdict.BETTER
     return Verdict.WORSE if upper <= -margin else Verdict.UNDECIDED
 
 

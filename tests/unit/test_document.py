@@ -268,9 +268,9 @@ def test_a_written_document_is_valid_by_its_schema(make: Callable[[], Document])
 @pytest.mark.parametrize("place", ["comparisons", "verdicts"])
 def test_a_verdict_of_another_kind_is_refused(tmp_path: Path, place: str) -> None:
     content = plain(verdicts_of_all_kinds())
-    content[place][-1]["verdict"] = "better"
+    content[place][-1]["verdict"] = "good"
     (tmp_path / "x.json").write_text(json.dumps(content))
-    assert "Invalid enum value 'better'" in refused(tmp_path / "x.json")
+    assert "Invalid enum value 'good'" in refused(tmp_path / "x.json")
 
 
 # -- summaries -----------------------------------------------------------------------------

@@ -147,6 +147,15 @@ def test_a_summary_that_cannot_be_written_is_found_before_the_run(
 # -- what is run ---------------------------------------------------------------------------
 
 
+BUILT_IN = [
+    "pajamas_commonsense",
+    "pajamas_knowledge",
+    "pajamas_knowledge_cloze",
+    "pajamas_arithmetic",
+]
+"""What `auto` chooses from."""
+
+
 class Ran:
     """What `evaluate` was asked, in its place."""
 
@@ -166,10 +175,13 @@ class Ran:
         _: object,
         asked: RunConfig,
         __: object = None,
+        *,
+        choosing: bool = False,
     ) -> Document:
         self.labels = [spec.label for spec in specs]
         self.paths = [str(spec.options["path"]) for spec in specs]
         self.benchmarks = [benchmark.name for benchmark in benchmarks]
+        self.choosing = choosing
         self.folder, self.config = data.folder, RunConfig(**config_of(asked))
         return self.result
 
@@ -243,7 +255,7 @@ def test_models_named_on_the_command_line(ran: Ran, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "asked"),
     [
-        (GATE, [], ["pajamas_knowledge", "pajamas_commonsense", "pajamas_arithmetic"]),
+        (GATE, [], BUILT_IN),
         (f"{GATE}[gate.benchmarks.hellaswag]", [], ["hellaswag"]),
         (f"{GATE}[gate.benchmarks.hellaswag]", ["-b", "mmlu"], ["mmlu"]),
     ],

@@ -90,7 +90,7 @@ def test_every_name_of_every_family_is_its_own() -> None:
 
 def test_every_family_leads_with_the_name_of_its_entry_point() -> None:
     plugins = benchmarks.families()
-    assert len(plugins) == 6
+    assert len(plugins) == 8
     for name, plugin in plugins.items():
         family, names = benchmarks.load(plugin)
         assert names[0] == name

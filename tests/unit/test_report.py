@@ -424,7 +424,7 @@ def test_nothing_in_common_is_said() -> None:
 def test_wrong_answers_that_changed_are_counted() -> None:
     sets = pairs(0, 0, 5, wrong=3)
     sets[1].answers[6].prediction = "another"
-    assert "1 different wrong answer." in sentence(sets)
+    assert "1 different wrong answer: 1 answer changed at all." in sentence(sets)
 
 
 def test_the_noise_floor_is_set_beside_the_flips() -> None:

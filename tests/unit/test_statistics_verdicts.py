@@ -41,7 +41,7 @@ confidences = st.floats(0.55, 0.999)
 
 
 def test_verdict_is_its_words_in_a_document() -> None:
-    words = ["no worse", "worse", "undecided", "cannot tell"]
+    words = ["no worse", "worse", "undecided", "equivalent", "better", "cannot tell"]
     assert [str(verdict) for verdict in Verdict] == words
     assert msgspec.json.decode(msgspec.json.encode(list(Verdict))) == words
     assert msgspec.json.decode(b'"worse"', type=Verdict) is Verdict.WORSE

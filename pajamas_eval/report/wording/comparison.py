@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from pajamas_eval.analysis.comparisons import PASSING
 from pajamas_eval.analysis.scores import errors
 from pajamas_eval.api.metrics import Metric
 from pajamas_eval.report.wording import sensitivity
@@ -123,7 +124,7 @@ def verdicts(document: Document) -> Iterator[str]:
                 + (" (worse before Holm correction)" if c.verdict is Verdict.WORSE else "")
                 for c in document.comparisons
                 if c.label == overall.label
-                and c.verdict is not Verdict.NO_WORSE
+                and c.verdict not in PASSING
                 and c.metric == document.benchmark(c.benchmark).headline.name
             ]
             text += f", on {', '.join(undecided)}"
@@ -212,7 +213,11 @@ def _flips(comparison: Comparison, metric: Metric, confidence: float) -> Iterato
             f"{_difference(comparison, metric)}."
         )
     if comparison.changed_wrong:
-        yield f"{plural(comparison.changed_wrong, 'different wrong answer')}."
+        changed = flips + comparison.changed_wrong
+        yield (
+            f"{plural(comparison.changed_wrong, 'different wrong answer')}: "
+            f"{plural(changed, 'answer')} changed at all."
+        )
 
 
 def _means(comparison: Comparison, metric: Metric) -> Iterator[str]:

@@ -51,6 +51,8 @@ def required(requirement: Requirement) -> str:
     if requirement.name == "margin":
         worse = f"≥ {MINUS}" if requirement.metric is None else _WORSE[requirement.metric.sign]
         return worse + _with_unit(f"{_in_unit(requirement):.12g}", requirement)
+    if requirement.name == "equivalence":
+        return f"within ±{_with_unit(f'{_in_unit(requirement):.12g}', requirement)}"
     if requirement.name == "control":
         return f"worse by more than {_with_unit(f'{_in_unit(requirement):.12g}', requirement)}"
     relation = "≥" if requirement.name.startswith("min_") else "≤"
