@@ -82,7 +82,11 @@ def test_the_original_is_mostly_right_and_two_bits_are_not_enough(
     for benchmark in ("pajamas_knowledge", "pajamas_commonsense", "pajamas_arithmetic"):
         assert scores[benchmark, "original"] > 0.6
     flips = {
-        label: sum(c.gains + c.losses for c in document.comparisons if c.label == label)
+        label: sum(
+            c.gains + c.losses
+            for c in headlines(document, document.comparisons)
+            if c.label == label
+        )
         for label in LABELS[1:]
     }
     assert flips["demo-mlx-2bit"] > 5 * max(1, flips["demo-f16"])
@@ -133,7 +137,10 @@ def test_speeds_are_those_of_distinct_tokens(demo: tuple[str, Document]) -> None
     for record in document.benchmarks:
         first, *others = record.answer_sets
         generates = record.name == "pajamas_arithmetic"
-        assert all(a.prompt_tokens == first.prompt_tokens > 0 for a in others)
+        assert len({a.prompt_tokens for a in others}) == 1
+        # The original was asked some questions before the rest, and so read the examples twice.
+        again = first.prompt_tokens / others[0].prompt_tokens - 1
+        assert 0 < again < 0.1 if generates else again == 0
         for answers in record.answer_sets:
             assert answers.overhead >= 1
             assert answers.prompt_tokens_per_second > 0
@@ -144,7 +151,7 @@ def test_speeds_are_those_of_distinct_tokens(demo: tuple[str, Document]) -> None
 def test_f16_in_llama_cpp_scores_as_the_original(demo: tuple[str, Document]) -> None:
     """Same weights, another engine: only answers on the edge may differ."""
     _, document = demo
-    found = [comparison for comparison in document.comparisons if comparison.label == "demo-f16"]
+    found = [c for c in headlines(document, document.comparisons) if c.label == "demo-f16"]
     assert {comparison.benchmark for comparison in found} == {r.name for r in document.benchmarks}
     for comparison in found:
         assert comparison.gains + comparison.losses <= 0.02 * comparison.count
@@ -186,10 +193,10 @@ def test_every_set_is_judged_at_its_own_margin_and_its_intervals_say_so(
     demo: tuple[str, Document],
 ) -> None:
     printed, document = demo
-    assert MARGIN.findall(printed) == ["4", "6", "4"]
+    assert MARGIN.findall(printed) == ["6", "4", "4"]
     assert (
-        "Verdict at margins of 4 points (default of pajamas_knowledge, pajamas_arithmetic), "
-        "6 points (default of pajamas_commonsense) and 95 % confidence"
+        "Verdict at margins of 6 points (default of pajamas_commonsense), 4 points (default of "
+        "pajamas_knowledge, pajamas_arithmetic) and 95 % confidence"
     ) in printed
     for comparison in headlines(document, document.comparisons):
         margin = {"pajamas_commonsense": 0.06}.get(comparison.benchmark, 0.04)
@@ -210,7 +217,7 @@ def test_readme_shows_what_the_demo_prints(demo: tuple[str, Document]) -> None:
     assert expected.keys() == actual.keys()
     assert len(expected) == 3 * len(LABELS)
     for key, (figures, verdict) in expected.items():
-        assert len(figures) in ((3, 4) if verdict == "baseline" else (6, 7)), key
+        assert len(figures) in ((3, 4, 5) if verdict == "baseline" else (6, 7, 8)), key
         assert actual[key][0] == pytest.approx(figures, abs=2.01), key
         assert actual[key][1] == verdict, key
 
@@ -234,7 +241,7 @@ class TestSubsets:
                     for q in r.questions
                 }
             )
-        assert len(asked[0]) == 15
+        assert len(asked[0]) == 4 * 5
         assert asked[0] < asked[1]
 
 

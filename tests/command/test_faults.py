@@ -202,7 +202,8 @@ def test_the_others_results_stand(failures: tuple[Place, Document, str, str]) ->
     assert errors(document, "sound") == {}
     assert all_else_is_right(document, "sound")
     assert progress.endswith("did not run to the end; the others' results stand\n")
-    assert {v.verdict for v in document.verdicts} == {Verdict.UNDECIDED}
+    verdicts = {v.verdict for v in document.verdicts}
+    assert verdicts <= {Verdict.UNDECIDED, Verdict.CANNOT_TELL}, "what failed has proven nothing"
     assert len(output) < 200_000
 
 
