@@ -138,9 +138,8 @@ def test_speeds_are_those_of_distinct_tokens(demo: tuple[str, Document]) -> None
         first, *others = record.answer_sets
         generates = record.name == "pajamas_arithmetic"
         assert len({a.prompt_tokens for a in others}) == 1
-        # The original was asked some questions before the rest, and so read the examples twice.
-        again = first.prompt_tokens / others[0].prompt_tokens - 1
-        assert 0 < again < 0.1 if generates else again == 0
+        # The original was asked some questions first, and so read what all share twice.
+        assert 1 <= first.prompt_tokens / others[0].prompt_tokens < 1.1
         for answers in record.answer_sets:
             assert answers.overhead >= 1
             assert answers.prompt_tokens_per_second > 0
