@@ -4,7 +4,8 @@
 
 Each MODEL, such as a folder for hf and `mlx[path=FOLDER]`, answers 30 questions of a built-in set
 with the libraries' own settings and with ours, taking turns; then again beside as many busy loops
-as there are processors. The seconds are the engine's, medians over the rounds.
+as there are processors. The seconds are the engine's, medians over the rounds. The table goes to
+standard output; `busy.md` is one, of SmolLM2-135M (`examples/smollm2`).
 """
 
 import json
@@ -53,6 +54,8 @@ def busy_loops(count: int) -> Iterator[None]:
 
 def main(*models: str) -> None:
     processors = os.cpu_count() or 1
+    print("| model | busy loops beside it | as the libraries wait | as we have them wait | ratio |")
+    print("|---|---|---|---|---|")
     for model in models:
         for loops in (0, processors):
             own, ours = [], []
@@ -61,10 +64,10 @@ def main(*models: str) -> None:
                     own.append(engine_seconds(model, LIBRARIES_OWN))
                     ours.append(engine_seconds(model, {}))
             ratio = median(ours) / median(own)
-            print(
-                f"{model}, {loops} busy loops beside it: {median(own):.1f} s as the libraries do, "
-                f"{median(ours):.1f} s as we do ({ratio:.2f})"
+            row = (
+                f"| {model} | {loops} | {median(own):.1f} s | {median(ours):.1f} s | {ratio:.2f} |"
             )
+            print(row, flush=True)
 
 
 if __name__ == "__main__":
