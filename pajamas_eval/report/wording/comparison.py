@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pajamas_eval.analysis.comparisons import PASSING
 from pajamas_eval.analysis.scores import errors
 from pajamas_eval.api.metrics import Metric
+from pajamas_eval.api.multiple_choice import SOFT_ACCURACY
 from pajamas_eval.report.wording import sensitivity
 from pajamas_eval.report.wording.figures import (
     bounds_of,
@@ -169,6 +170,7 @@ def _comparison(
         yield from _flips(comparison, metric, settings.confidence)
     else:
         yield from _means(comparison, metric)
+    yield from _soft(document, record, comparison)
     if comparison.choice_kl:
         yield f"KL over the choices {comparison.choice_kl.mean:.2g} nats."
     if noise:
@@ -193,6 +195,16 @@ def _comparison(
         yield f"Asked {asked:,} of {plural(planned, 'question')}{saved}."
     if comparison.verdict is Verdict.UNDECIDED:
         yield from _what_it_would_take(comparison, record, metric)
+
+
+def _soft(document: Document, record: BenchmarkRecord, headline: Comparison) -> Iterator[str]:
+    """The same by soft accuracy, which needs fewer questions, where the benchmark has it."""
+    for metric in record.metrics:
+        if metric.name == SOFT_ACCURACY != headline.metric:
+            soft = find(document, record.name, headline.label, metric)
+            if soft and soft.count:
+                judged = f": {soft.verdict}" if soft.verdict else ""
+                yield f"Soft accuracy: {_difference(soft, metric)}{judged}."
 
 
 def _flips(comparison: Comparison, metric: Metric, confidence: float) -> Iterator[str]:
